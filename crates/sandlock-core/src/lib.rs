@@ -1,0 +1,1 @@
+//! The library: a policy made into a plan, launched, and waited for.

@@ -1,0 +1,1 @@
+//! The system call table, its compiler to seccomp BPF, and an interpreter of the result.

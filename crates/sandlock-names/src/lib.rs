@@ -1,0 +1,1 @@
+//! Resolution of the host names that rules mention.

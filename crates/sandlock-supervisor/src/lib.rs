@@ -1,0 +1,1 @@
+//! The table of system calls, and the handlers that perform what was checked.

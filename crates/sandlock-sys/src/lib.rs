@@ -1,0 +1,1 @@
+//! The kernel edge: every unsafe block of sandlock is here.
