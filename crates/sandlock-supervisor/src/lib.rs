@@ -1,1 +1,22 @@
-//! The table of system calls, and the handlers that perform what was checked.
+//! THE table of system calls, and the handlers that perform what was checked.
+//!
+//! One trapped call is one straight line: receive, look up the handler, pin the descriptor, read the memory,
+//! check, perform, answer. What performs takes only what a check of `sandlock-policy` allowed. Synchronous, and
+//! without unsafe code.
+
+mod call;
+mod context;
+mod fs;
+pub mod message;
+mod net;
+mod receive;
+mod supervise;
+pub mod table;
+mod task;
+mod waiting;
+
+pub use call::{Call, Done, Failure, Handler};
+pub use context::Context;
+pub use supervise::{Supervisor, supervise};
+pub use task::tree::end as end_tree;
+pub use waiting::Waiting;

@@ -1,0 +1,133 @@
+//! What a check refused, as data: for events, for reports, and for the hint that would allow it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::shell::shell_word;
+use crate::{Destination, NetRule, Protocol, Resolved, escape_terminal};
+
+/// What was refused. Its text is safe to print: what a program chose is [escaped](escape_terminal).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Denied {
+    /// Traffic to a destination that no rule grants.
+    Destination(Destination),
+    /// A unix socket at a path that may not be written.
+    UnixPath(#[serde(with = "crate::lossless::path")] PathBuf),
+    /// An abstract unix socket, by its name without the leading NUL.
+    UnixAbstract(#[serde(with = "crate::lossless::bytes")] Vec<u8>),
+    /// Changing the mode, owner, times or attributes of a file that may not be written.
+    Metadata(#[serde(with = "crate::lossless::path")] PathBuf),
+    /// Accepting connections.
+    Listen {
+        /// The protocol of the socket.
+        protocol: Protocol,
+        /// The port; `None` when the kernel was to choose one.
+        port: Option<u16>,
+    },
+}
+
+impl Denied {
+    /// The flag that would have allowed exactly this, such as `--net-allow api.example.com:80`; a known name is
+    /// preferred to its address. `None` when no flag can.
+    #[must_use]
+    pub fn hint(&self, names: &Resolved) -> Option<String> {
+        match self {
+            Denied::Destination(destination) => destination_hint(destination, names),
+            Denied::UnixPath(path) | Denied::Metadata(path) => {
+                Some(format!("-w {}", shell_word(path.as_os_str().as_encoded_bytes())))
+            }
+            Denied::UnixAbstract(_) | Denied::Listen { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Destination(destination) => write!(f, "{destination}"),
+            Denied::UnixPath(path) => write!(f, "unix {}", shown_path(path)),
+            Denied::UnixAbstract(name) => {
+                write!(f, "abstract unix @{}", escape_terminal(&String::from_utf8_lossy(name)))
+            }
+            Denied::Metadata(path) => write!(f, "metadata of {}", shown_path(path)),
+            Denied::Listen { protocol, port: Some(port) } => write!(f, "{protocol} listen on port {port}"),
+            Denied::Listen { protocol, port: None } => write!(f, "{protocol} listen on an automatic port"),
+        }
+    }
+}
+
+/// Parsed before it is shown: a hint that sandlock itself refuses (port 0) helps nobody.
+fn destination_hint(destination: &Destination, names: &Resolved) -> Option<String> {
+    let host = match names.name_of(destination.address()) {
+        Some(name) => name.to_owned(),
+        None if destination.address().is_ipv6() => format!("[{}]", destination.address()),
+        None => destination.address().to_string(),
+    };
+    let spec = match destination.protocol() {
+        Protocol::Icmp => format!("icmp://{host}"),
+        protocol => format!("{protocol}://{host}:{}", destination.port()),
+    };
+    let rule: NetRule = spec.parse().ok()?;
+    Some(format!("--net-allow {rule}"))
+}
+
+fn shown_path(path: &Path) -> String {
+    escape_terminal(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(protocol: Protocol, address: &str, port: u16) -> Denied {
+        Denied::Destination(Destination::new(protocol, address.parse().unwrap(), port))
+    }
+
+    fn named() -> Resolved {
+        let mut names = Resolved::new();
+        names.insert("api.example.com", ["10.0.0.7".parse().unwrap()]);
+        names
+    }
+
+    #[test]
+    fn the_hint_is_the_exact_flag() {
+        for (denied, flag) in [
+            (to(Protocol::Tcp, "10.0.0.7", 80), "--net-allow api.example.com:80"),
+            (to(Protocol::Icmp, "::ffff:10.0.0.7", 0), "--net-allow icmp://api.example.com"),
+            (to(Protocol::Tcp, "127.0.0.1", 80), "--net-allow 127.0.0.1:80"),
+            (to(Protocol::Udp, "::1", 53), "--net-allow udp://[::1]:53"),
+            (to(Protocol::Icmp, "1.2.3.4", 0), "--net-allow icmp://1.2.3.4"),
+            (Denied::UnixPath("/run/x.sock".into()), "-w /run/x.sock"),
+            (Denied::UnixPath("/run/x y.sock".into()), "-w '/run/x y.sock'"),
+        ] {
+            assert_eq!(denied.hint(&named()).as_deref(), Some(flag));
+        }
+    }
+
+    #[test]
+    fn there_is_no_hint_for_what_no_flag_allows() {
+        let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80) };
+        for denied in [to(Protocol::Tcp, "1.2.3.4", 0), Denied::UnixAbstract(b"x".to_vec()), listen] {
+            assert_eq!(denied.hint(&named()), None);
+        }
+    }
+
+    #[test]
+    fn the_text_is_safe_to_print() {
+        for (denied, text) in [
+            (to(Protocol::Tcp, "127.0.0.1", 9999), "tcp 127.0.0.1:9999"),
+            (Denied::UnixPath("/run/docker.sock".into()), "unix /run/docker.sock"),
+            (Denied::UnixPath("/run/\x1b[2J\n".into()), r"unix /run/\u{1b}[2J\n"),
+            (Denied::UnixAbstract(b"name".to_vec()), "abstract unix @name"),
+            (Denied::UnixAbstract(b"a\0\xff".to_vec()), "abstract unix @a\\u{0}\u{fffd}"),
+            (Denied::Listen { protocol: Protocol::Tcp, port: Some(80) }, "tcp listen on port 80"),
+            (Denied::Listen { protocol: Protocol::Tcp, port: None }, "tcp listen on an automatic port"),
+        ] {
+            assert_eq!(denied.to_string(), text);
+        }
+    }
+}

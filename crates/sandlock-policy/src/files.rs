@@ -1,0 +1,30 @@
+//! Which files a run may reach.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The files that a run may reach. The default is the standard base alone.
+///
+/// A path that is not UTF-8 can be used but not serialised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileRules {
+    /// What is readable without being named.
+    pub base: Base,
+    /// Readable and executable, with all below it.
+    pub read: Vec<PathBuf>,
+    /// Readable, executable and writable, with all below it.
+    pub write: Vec<PathBuf>,
+}
+
+/// What is readable without being named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Base {
+    /// The [tables](crate::base): what programs of a common distribution need to start.
+    #[default]
+    Standard,
+    /// Nothing.
+    Bare,
+}

@@ -1,0 +1,86 @@
+//! What handlers work with: the policy, the listener, and the callers' descriptors.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use sandlock_policy::NetworkPolicy;
+use sandlock_sys::interrupt::Interrupter;
+use sandlock_sys::listener::Listener;
+use sandlock_sys::pidfd::TaskFd;
+use sandlock_sys::{ChildFd, Errno, Tid};
+
+use crate::call::{Call, Failure};
+use crate::table::Needs;
+
+/// What every handler is given. Belongs to the receiving thread.
+pub struct Context<'a> {
+    /// Who may go where.
+    pub network: &'a NetworkPolicy,
+    /// The directories and files that the command may write, by their real paths.
+    pub writable: &'a [PathBuf],
+    /// What this kernel and policy made of the table.
+    pub needs: Needs,
+    /// Keeps a blocking call from blocking this thread.
+    pub interrupter: &'a Interrupter,
+    pub(crate) listener: &'a Listener,
+    tasks: RefCell<HashMap<Tid, TaskFd>>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        network: &'a NetworkPolicy,
+        writable: &'a [PathBuf],
+        needs: Needs,
+        interrupter: &'a Interrupter,
+        listener: &'a Listener,
+    ) -> Self {
+        Context { network, writable, needs, interrupter, listener, tasks: RefCell::default() }
+    }
+
+    /// Takes the open file behind a descriptor of the caller. What the caller does to its table afterwards
+    /// changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// EBADF when there is none; EPERM when the caller cannot be looked into.
+    pub fn pin(&self, call: &Call, fd: ChildFd) -> Result<OwnedFd, Failure> {
+        let mut tasks = self.tasks.borrow_mut();
+        if let Some(task) = tasks.get(&call.tid) {
+            match task.descriptor(fd) {
+                // The number was given to another thread since: the handle proves it by finding nobody.
+                Err(Errno::SRCH) => tasks.remove(&call.tid),
+                result => return Ok(result?),
+            };
+        }
+        let opened = if self.needs.thread_handles {
+            TaskFd::open(call.tid)
+        } else {
+            TaskFd::open_group_of(call.tid)
+        };
+        let task = opened.map_err(|_| Failure::Gone)?;
+        let pinned = match task.descriptor(fd) {
+            Err(Errno::SRCH) => return Err(Failure::Gone),
+            result => result?,
+        };
+        if tasks.len() >= MOST_HANDLES {
+            tasks.clear();
+        }
+        tasks.insert(call.tid, task);
+        Ok(pinned)
+    }
+
+    /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if
+    /// the call still waits, the thread number meant this caller all along.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Gone`].
+    pub fn confirm(&self, call: &Call) -> Result<(), Failure> {
+        if self.listener.is_waiting(call.id) { Ok(()) } else { Err(Failure::Gone) }
+    }
+}
+
+/// Handles of threads that are kept: opening one costs more than using it.
+const MOST_HANDLES: usize = 256;

@@ -1,0 +1,172 @@
+//! The caller's paths: read once, resolved where the caller stands, and pinned.
+//!
+//! Resolution happens in *this* process, so whatever `/proc/self` and its magic links mean here must never be
+//! mistaken for what they mean to the caller: links of that kind are followed only when they are the caller's own.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use sandlock_sys::{ChildFd, ChildPtr, Errno, Tid, memory};
+
+use crate::call::{Call, Failure};
+use crate::context::Context;
+
+/// Where a relative path starts.
+pub(crate) enum Base {
+    /// The caller's working directory.
+    WorkingDirectory,
+    /// A directory that the caller has open, or `AT_FDCWD`.
+    Descriptor(ChildFd),
+}
+
+/// Whether a symlink at the end is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Yes,
+    No,
+}
+
+/// Reads a NUL-terminated path from the caller's memory.
+///
+/// # Errors
+///
+/// EFAULT; ENAMETOOLONG from 4,096 bytes on; ENOENT for an empty one.
+pub(crate) fn read(tid: Tid, from: ChildPtr) -> Result<Vec<u8>, Errno> {
+    let path = read_string(tid, from)?;
+    if path.is_empty() { Err(Errno::NOENT) } else { Ok(path) }
+}
+
+/// As [`read`], for any NUL-terminated string shorter than a page.
+pub(crate) fn read_string(tid: Tid, from: ChildPtr) -> Result<Vec<u8>, Errno> {
+    if from.is_null() {
+        return Err(Errno::FAULT);
+    }
+    let mut bytes = vec![0; LONGEST];
+    let read = memory::read_some(tid, from, &mut bytes)?;
+    match bytes[..read].iter().position(|byte| *byte == 0) {
+        Some(end) => {
+            bytes.truncate(end);
+            Ok(bytes)
+        }
+        None if read == LONGEST => Err(Errno::NAMETOOLONG),
+        None => Err(Errno::FAULT),
+    }
+}
+
+/// Opens what a path means to the caller, as a handle that reads and writes nothing (`O_PATH`).
+///
+/// # Errors
+///
+/// Those of path resolution; EACCES for a path through a magic link that is not the caller's own.
+pub(crate) fn pin(
+    cx: &Context<'_>,
+    call: &Call,
+    base: &Base,
+    path: &[u8],
+    follow: Follow,
+) -> Result<OwnedFd, Failure> {
+    let (start, rest) = match own_link(path, call.tid) {
+        Some((link, rest)) => (Some(open_link(cx, call, &link)?), rest),
+        None if path.first() == Some(&b'/') => (None, path),
+        None => (Some(open_base(cx, call, base)?), path),
+    };
+    if rest.is_empty()
+        && let Some(start) = start
+    {
+        return Ok(start);
+    }
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    if follow == Follow::No {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let path = CString::new(rest).map_err(|_| Errno::INVAL)?;
+    let start = start.as_ref().map_or(CWD, AsFd::as_fd);
+    match rustix::fs::openat2(start, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Err(Errno::LOOP) => Err(Errno::ACCESS.into()),
+        result => Ok(result?),
+    }
+}
+
+/// The name under which this process can use a handle where a path is wanted.
+pub(crate) fn of(handle: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", handle.as_raw_fd())
+}
+
+/// A magic link of the caller.
+#[derive(PartialEq, Eq, Debug)]
+enum Link {
+    Descriptor(i32),
+    WorkingDirectory,
+    Root,
+}
+
+/// Recognises a path that begins with a magic link of the caller: its spelling in `/proc`, or `/dev/fd`.
+fn own_link(path: &[u8], tid: Tid) -> Option<(Link, &[u8])> {
+    let mut rest = path.strip_prefix(b"/")?;
+    let mut next = || {
+        while let Some(after) = rest.strip_prefix(b"/") {
+            rest = after;
+        }
+        let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        rest = after;
+        name
+    };
+    let link = match next() {
+        b"dev" => match next() {
+            b"fd" => Link::Descriptor(number(next())?),
+            b"stdin" => Link::Descriptor(0),
+            b"stdout" => Link::Descriptor(1),
+            b"stderr" => Link::Descriptor(2),
+            _ => return None,
+        },
+        b"proc" => {
+            match next() {
+                b"self" | b"thread-self" => {}
+                other if number(other)? == tid.get() => {}
+                _ => return None,
+            }
+            match next() {
+                b"fd" => Link::Descriptor(number(next())?),
+                b"cwd" => Link::WorkingDirectory,
+                b"root" => Link::Root,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let trimmed = rest.iter().position(|byte| *byte != b'/').map_or(&[][..], |start| &rest[start..]);
+    Some((link, trimmed))
+}
+
+fn number(name: &[u8]) -> Option<i32> {
+    std::str::from_utf8(name).ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
+fn open_link(cx: &Context<'_>, call: &Call, link: &Link) -> Result<OwnedFd, Failure> {
+    match link {
+        Link::Descriptor(number) => match cx.pin(call, ChildFd::from_register(*number as u64)) {
+            Err(Failure::Errno(Errno::BADF)) => Err(Errno::NOENT.into()),
+            result => result,
+        },
+        Link::WorkingDirectory => open_of_caller(call.tid, "cwd"),
+        Link::Root => open_of_caller(call.tid, "root"),
+    }
+}
+
+pub(crate) fn open_base(cx: &Context<'_>, call: &Call, base: &Base) -> Result<OwnedFd, Failure> {
+    match base {
+        Base::Descriptor(fd) if fd.get() != AT_FDCWD => cx.pin(call, *fd),
+        Base::Descriptor(_) | Base::WorkingDirectory => open_of_caller(call.tid, "cwd"),
+    }
+}
+
+fn open_of_caller(tid: Tid, link: &str) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    Ok(rustix::fs::open(format!("/proc/{tid}/{link}"), flags, Mode::empty())?)
+}
+
+/// `PATH_MAX`.
+const LONGEST: usize = 4096;
+pub(crate) const AT_FDCWD: i32 = -100;

@@ -1,0 +1,162 @@
+//! What the launcher and the supervisor tell each other: one JSON value a datagram over a `SOCK_SEQPACKET` pair.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{RecvFlags, SendFlags};
+use sandlock_policy::Denied;
+use sandlock_sys::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// From the launcher to the supervisor. Closing its end means: end the run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Send the command this signal.
+    Signal(i32),
+}
+
+/// From the supervisor to the launcher.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The command was executed; its process id.
+    Started(i32),
+    /// Nothing was executed: at this step, with this error.
+    NotStarted(NotStarted),
+    /// The policy refused something.
+    Denied(Denied),
+    /// The command was stopped, as by Ctrl-Z.
+    Stopped,
+    /// The command ended and nothing of its tree is left. The last report of a run.
+    Ended {
+        /// How it ended.
+        ending: Ending,
+        /// Denials that could not be reported, since the launcher did not keep up.
+        unreported: u64,
+    },
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Signaled(i32),
+    /// The launcher ended the run.
+    Cut,
+}
+
+/// A step of setting up, and the errno that it failed with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotStarted {
+    /// Which step.
+    pub step: Step,
+    /// The kernel's error number.
+    pub errno: i32,
+}
+
+/// The steps that can fail before the command is executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Step {
+    /// Setting up the supervisor itself.
+    Supervisor,
+    /// Giving up capabilities.
+    Capabilities,
+    /// Entering a Landlock domain.
+    Landlock,
+    /// Making the process.
+    Process,
+    /// Installing the filter.
+    Filter,
+    /// Entering the working directory.
+    Directory,
+    /// Executing the command.
+    Exec,
+}
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// Makes the pair: the launcher's end and the supervisor's.
+    ///
+    /// # Errors
+    ///
+    /// That of `socketpair(2)`.
+    pub fn pair() -> Result<(Link, Link), Errno> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Link(one), Link(other)))
+    }
+
+    /// Sends, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// EPIPE when the other end is gone.
+    pub fn send(&self, message: &impl Serialize) -> Result<(), Errno> {
+        self.send_with(message, SendFlags::NOSIGNAL)
+    }
+
+    /// Sends if there is room.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN when there is none, EPIPE when the other end is gone.
+    pub fn try_send(&self, message: &impl Serialize) -> Result<(), Errno> {
+        self.send_with(message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    /// The next message, waiting for it. `None` when the other end is closed.
+    ///
+    /// # Errors
+    ///
+    /// That of `recv(2)`; EBADMSG for what is no such message.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<T>, Errno> {
+        self.receive_with(RecvFlags::empty())
+    }
+
+    /// The next message, if there is one: EAGAIN when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::receive`], and EAGAIN.
+    pub fn try_receive<T: DeserializeOwned>(&self) -> Result<Option<T>, Errno> {
+        self.receive_with(RecvFlags::DONTWAIT)
+    }
+
+    /// Tells the other end that nothing more will come, while still listening to it.
+    pub fn finish_sending(&self) {
+        // A peer that is gone needs no telling.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write);
+    }
+
+    fn send_with(&self, message: &impl Serialize, flags: SendFlags) -> Result<(), Errno> {
+        let bytes = serde_json::to_vec(message).map_err(|_| Errno::BADMSG)?;
+        rustix::net::send(&self.0, &bytes, flags).map(|_| ())
+    }
+
+    fn receive_with<T: DeserializeOwned>(&self, flags: RecvFlags) -> Result<Option<T>, Errno> {
+        let mut buffer = [0; LONGEST];
+        let (len, _) = rustix::net::recv(&self.0, &mut buffer[..], flags)?;
+        if len == 0 {
+            return Ok(None);
+        }
+        serde_json::from_slice(&buffer[..len]).map(Some).map_err(|_| Errno::BADMSG)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A path has at most 4,096 bytes, each at most six characters of JSON.
+const LONGEST: usize = 32 * 1024;

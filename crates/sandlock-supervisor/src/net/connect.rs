@@ -1,0 +1,122 @@
+//! `connect(2)`: pin, read, check, perform.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::OFlags;
+use rustix::net::sockopt::{self, Timeout};
+use sandlock_policy::{Allowed, Destination, Protocol};
+use sandlock_sys::Errno;
+use sandlock_sys::interrupt::Interrupter;
+
+use super::address::{Form, Meaning, RawAddress, socket_address};
+use super::socket::{Family, Socket};
+use super::{netlink, unix};
+use crate::call::{Call, Done, Failure};
+use crate::context::Context;
+use crate::waiting::Waiting;
+
+/// `connect(fd, address, length)`.
+pub(crate) fn connect(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    let socket = cx.pin(call, call.descriptor(0))?;
+    let address = RawAddress::read(call.tid, call.pointer(1), call.int(2))?;
+    cx.confirm(call)?;
+    match Socket::of(socket.as_fd())? {
+        Socket::Internet { family, protocol } => internet(cx, socket, &address, family, protocol),
+        Socket::Unix(kind) => unix::connect(cx, call, socket, kind, &address),
+        Socket::Netlink => netlink::connect(&socket, &address),
+    }
+}
+
+fn internet(
+    cx: &Context<'_>,
+    socket: OwnedFd,
+    address: &RawAddress,
+    family: Family,
+    protocol: Protocol,
+) -> Result<Done, Failure> {
+    let (destination, form) = match address.for_connect(family, protocol)? {
+        Meaning::Disconnect => {
+            rustix::net::connect_unspec(&socket)?;
+            return Ok(Done::Value(0));
+        }
+        Meaning::Place(destination, form) => (destination, form),
+    };
+    let destination = cx.network.check(destination)?;
+    perform(cx, socket, destination, form, protocol)
+}
+
+fn perform(
+    cx: &Context<'_>,
+    socket: OwnedFd,
+    destination: Allowed<Destination>,
+    form: Form,
+    protocol: Protocol,
+) -> Result<Done, Failure> {
+    let connect = Connect { socket, destination, form, deadline: None };
+    // A datagram socket connects at once, and so does what is not to block.
+    if protocol != Protocol::Tcp || !blocks(connect.socket.as_fd())? {
+        connect.once()?;
+        return Ok(Done::Value(0));
+    }
+    match cx.interrupter.within(PATIENCE, || connect.once()) {
+        Ok(()) => Ok(Done::Value(0)),
+        Err(Errno::INTR) => {
+            let deadline = deadline(connect.socket.as_fd())?;
+            Ok(Done::Wait(Box::new(Connect { deadline, ..connect })))
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A connection that is being made.
+struct Connect {
+    socket: OwnedFd,
+    destination: Allowed<Destination>,
+    form: Form,
+    deadline: Option<Instant>,
+}
+
+impl Connect {
+    fn once(&self) -> Result<(), Errno> {
+        rustix::net::connect(&self.socket, &socket_address(&self.destination, self.form))
+    }
+}
+
+impl Waiting for Connect {
+    /// The second `connect` tells how the first one ended, as it would the caller.
+    fn attempt(&mut self, interrupter: &Interrupter) -> Option<Result<i64, Errno>> {
+        match interrupter.within(PATIENCE, || self.once()) {
+            Ok(()) => Some(Ok(0)),
+            Err(Errno::INTR) => None,
+            Err(errno) => Some(Err(errno)),
+        }
+    }
+
+    fn watch(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        Some((self.socket.as_fd(), PollFlags::OUT))
+    }
+
+    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)> {
+        // `SO_SNDTIMEO` of socket(7): "as if the socket was specified to be nonblocking".
+        self.deadline.map(|at| (at, Err(Errno::INPROGRESS)))
+    }
+
+    fn interrupted(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// Whether calls on this open file block. The flag is shared with the caller, so it is looked at, never set.
+pub(crate) fn blocks(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(!rustix::fs::fcntl_getfl(socket)?.contains(OFlags::NONBLOCK))
+}
+
+/// When a call that blocks from now on gives up, by `SO_SNDTIMEO`.
+pub(crate) fn deadline(socket: BorrowedFd<'_>) -> Result<Option<Instant>, Errno> {
+    Ok(sockopt::socket_timeout(socket, Timeout::Send)?.and_then(|limit| Instant::now().checked_add(limit)))
+}
+
+/// How long the receiving thread may be held up. On loopback a connection stands before the call would block.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(100);

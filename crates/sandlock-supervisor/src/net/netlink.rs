@@ -1,0 +1,39 @@
+//! Netlink: only the kernel's routing family can be had, and only the kernel can be addressed.
+
+use std::os::fd::OwnedFd;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use sandlock_sys::Errno;
+
+use super::address::{AF_NETLINK, AF_UNSPEC, RawAddress};
+use crate::call::{Done, Failure};
+
+/// `connect` on a netlink socket.
+pub(crate) fn connect(socket: &OwnedFd, address: &RawAddress) -> Result<Done, Failure> {
+    if address.family() == Some(AF_UNSPEC) {
+        rustix::net::connect_unspec(socket)?;
+        return Ok(Done::Value(0));
+    }
+    rustix::net::connect(socket, &kernel(address)?)?;
+    Ok(Done::Value(0))
+}
+
+/// The one address that may be named: port 0, no groups.
+///
+/// # Errors
+///
+/// EINVAL for what is no netlink address, EPERM for another than the kernel's (as netlink(7) says to those
+/// without CAP_NET_ADMIN).
+pub(crate) fn kernel(address: &RawAddress) -> Result<SocketAddrNetlink, Errno> {
+    let bytes = address.bytes();
+    if bytes.len() < SOCKADDR_NL || address.family() != Some(AF_NETLINK) {
+        return Err(Errno::INVAL);
+    }
+    // Port and groups: the last eight bytes.
+    if bytes[4..12].iter().any(|byte| *byte != 0) {
+        return Err(Errno::PERM);
+    }
+    Ok(SocketAddrNetlink::new(0, 0))
+}
+
+const SOCKADDR_NL: usize = 12;

@@ -1,0 +1,89 @@
+//! The receiving thread: takes each trapped call, finds its handler, and answers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use rustix::fd::AsFd;
+use sandlock_filter::Table;
+use sandlock_policy::Denied;
+use sandlock_sys::Errno;
+use sandlock_sys::listener::{Listener, Nothing};
+
+use crate::call::{Call, Done, Failure, Handler};
+use crate::context::Context;
+use crate::message::{Link, Report};
+use crate::waiting::WaitingCall;
+
+/// Where denials go, and how many could not.
+pub(crate) struct Events {
+    pub(crate) link: Arc<Link>,
+    pub(crate) unreported: Arc<AtomicU64>,
+}
+
+/// Where calls go that must wait: a queue, and the bell that says so.
+pub(crate) struct ToWaiting {
+    pub(crate) queue: Sender<WaitingCall>,
+    pub(crate) bell: std::os::fd::OwnedFd,
+}
+
+/// Answers trapped calls until nobody is left to make one.
+pub(crate) fn receive(
+    cx: &Context<'_>,
+    listener: &Listener,
+    table: &Table<Handler>,
+    events: &Events,
+    to_waiting: &ToWaiting,
+) {
+    loop {
+        let call = match listener.receive() {
+            Ok(notification) => Call::from(notification),
+            Err(Nothing::Retry) => continue,
+            // Nobody is left, or nothing can be received any more: the calls of whoever is left hang until the
+            // main thread ends the tree.
+            Err(Nothing::Finished | Nothing::Failed(_)) => return,
+        };
+        // A mistake in a handler is a refusal, and the next call is served.
+        let outcome = catch_unwind(AssertUnwindSafe(|| match table.handler(call.number) {
+            Some(handler) => handler(cx, &call),
+            None => Err(Errno::NOSYS.into()),
+        }));
+        match outcome.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
+            Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
+            Ok(Done::Continue) => listener.answer_continue(call.id),
+            Ok(Done::Wait(waiting)) => to_waiting.hand_over(WaitingCall { id: call.id, tid: call.tid, waiting }),
+            Err(Failure::Errno(errno)) => listener.answer(call.id, Err(errno)),
+            Err(Failure::Denied(denied)) => {
+                listener.answer(call.id, Err(errno_of(&denied)));
+                events.report(denied);
+            }
+            Err(Failure::Gone) => {}
+        }
+    }
+}
+
+/// What a program sees of a denial.
+fn errno_of(denied: &Denied) -> Errno {
+    match denied {
+        Denied::Destination(_) | Denied::UnixPath(_) | Denied::UnixAbstract(_) => Errno::CONNREFUSED,
+        _ => Errno::ACCESS,
+    }
+}
+
+impl Events {
+    /// Never waits: a launcher that does not keep up gets a count instead.
+    pub(crate) fn report(&self, denied: Denied) {
+        if self.link.try_send(&Report::Denied(denied)).is_err() {
+            self.unreported.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ToWaiting {
+    fn hand_over(&self, call: WaitingCall) {
+        // The main thread outlives this one; if it did not, the call would end with the process.
+        let _ = self.queue.send(call);
+        let _ = rustix::io::write(self.bell.as_fd(), &1u64.to_ne_bytes());
+    }
+}

@@ -1,0 +1,260 @@
+//! The supervisor's life: confine itself, start the command, keep it company, end the tree.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Resource, Rlimit};
+use sandlock_filter::Table;
+use sandlock_policy::NetworkPolicy;
+use sandlock_sys::command::{self, Command, StartError};
+use sandlock_sys::interrupt::Interrupter;
+use sandlock_sys::landlock::{Ruleset, SignalScope};
+use sandlock_sys::listener::Listener;
+use sandlock_sys::signal::{self, SignalFd};
+use sandlock_sys::{Errno, privileges, process};
+
+use crate::call::Handler;
+use crate::context::Context;
+use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
+use crate::receive::{Events, ToWaiting, receive};
+use crate::table::Needs;
+use crate::task::tree;
+use crate::waiting::{WaitingCall, WaitingCalls};
+
+/// All that a supervisor needs, prepared by the launcher before it forks.
+pub struct Supervisor<'a> {
+    /// Its end of the link.
+    pub link: Link,
+    /// The launcher's process id: a process outside of the sandbox.
+    pub launcher: i32,
+    /// The domain that it lives in itself.
+    pub own_ruleset: &'a Ruleset,
+    /// Descriptors that the command is to inherit, beyond the standard ones.
+    pub inherited: Vec<OwnedFd>,
+    /// The command, ready to be started.
+    pub command: Command<'a>,
+    /// The table that the command's filter was compiled from.
+    pub table: Table<Handler>,
+    /// What that table was made for.
+    pub needs: Needs,
+    /// Who may go where.
+    pub network: NetworkPolicy,
+    /// The real paths that the command may write.
+    pub writable: Vec<PathBuf>,
+}
+
+/// Lives as the supervisor, in a process that was forked for it, and ends that process.
+pub fn supervise(supervisor: Supervisor<'_>) -> ! {
+    // What a panic prints would go to the program's standard error, under the program's name.
+    std::panic::set_hook(Box::new(|_| {}));
+    let link = Arc::new(supervisor.link);
+    let parts = Parts {
+        launcher: supervisor.launcher,
+        own_ruleset: supervisor.own_ruleset,
+        inherited: supervisor.inherited,
+        command: supervisor.command,
+        table: supervisor.table,
+        needs: supervisor.needs,
+        network: supervisor.network,
+        writable: supervisor.writable,
+    };
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(parts, &link)));
+    match ended {
+        Ok(Ok(())) => process::exit_now(0),
+        Ok(Err(failed)) => {
+            let _ = link.send(&Report::NotStarted(failed));
+        }
+        Err(_) => {}
+    }
+    process::exit_now(1)
+}
+
+/// A [`Supervisor`] without its link.
+struct Parts<'a> {
+    launcher: i32,
+    own_ruleset: &'a Ruleset,
+    inherited: Vec<OwnedFd>,
+    command: Command<'a>,
+    table: Table<Handler>,
+    needs: Needs,
+    network: NetworkPolicy,
+    writable: Vec<PathBuf>,
+}
+
+fn run(parts: Parts<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
+    let Parts { launcher, own_ruleset, inherited, mut command, table, needs, network, writable } = parts;
+    let signals = take_signals().map_err(at(Step::Supervisor))?;
+    let scope = confine(own_ruleset, launcher)?;
+    command.open_files = raise_open_files();
+
+    let unreported = Arc::new(AtomicU64::new(0));
+    let (queue, waiting) = mpsc::channel();
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(at(Step::Supervisor))?;
+    let events = Events { link: Arc::clone(link), unreported: Arc::clone(&unreported) };
+    let to_waiting =
+        ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
+    let (hand_listener, take_listener) = mpsc::sync_channel::<Arc<Listener>>(1);
+    // Made before the command: what can fail fails while nothing has been executed.
+    std::thread::Builder::new()
+        .stack_size(RECEIVER_STACK)
+        .spawn(move || {
+            let (Ok(listener), Ok(interrupter)) = (take_listener.recv(), Interrupter::new()) else {
+                return;
+            };
+            let cx = Context::new(&network, &writable, needs, &interrupter, &listener);
+            receive(&cx, &listener, &table, &events, &to_waiting);
+        })
+        .map_err(|error| NotStarted { step: Step::Supervisor, errno: error.raw_os_error().unwrap_or(0) })?;
+    let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
+
+    let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
+    process::close_on_exec_except(&keep).map_err(at(Step::Supervisor))?;
+    let started = command::start(&command).map_err(not_started)?;
+    drop(inherited);
+    let listener = Arc::new(started.listener);
+    // The receiver waits for just this.
+    let _ = hand_listener.send(Arc::clone(&listener));
+    // A launcher that is gone is noticed by the loop.
+    let _ = link.send(&Report::Started(started.pid));
+
+    let company = Company { link, signals, listener, interrupter, bell, waiting, command: started.pid };
+    let ending = company.keep();
+    tree::end(scope.as_ref());
+    let _ = link.send(&Report::Ended { ending, unreported: unreported.load(Ordering::Relaxed) });
+    Ok(())
+}
+
+/// Blocks every signal that would end or stop the supervisor: terminals send them to the whole group.
+fn take_signals() -> Result<SignalFd, Errno> {
+    signal::block(&signal::ALL_THAT_END_OR_STOP)?;
+    SignalFd::new(&[signal::CHILD])
+}
+
+/// Gives up everything that the supervisor does not need, in the order in which it becomes impossible.
+fn confine(own_ruleset: &Ruleset, launcher: i32) -> Result<Option<SignalScope>, NotStarted> {
+    privileges::become_subreaper().map_err(at(Step::Supervisor))?;
+    privileges::set_no_new_privileges().map_err(at(Step::Supervisor))?;
+    privileges::drop_capabilities().map_err(at(Step::Capabilities))?;
+    // Not dumpable: processes of the same user cannot look into it either.
+    privileges::set_not_dumpable().map_err(at(Step::Supervisor))?;
+    own_ruleset.restrict_self().map_err(at(Step::Landlock))?;
+    Ok(own_ruleset.prove_signal_scope(launcher))
+}
+
+/// Pinning takes descriptors: as many as are allowed. Returns the limits that the command is to have.
+fn raise_open_files() -> Option<(u64, u64)> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current?, limit.maximum?);
+    let raised = Rlimit { current: Some(hard), maximum: Some(hard) };
+    rustix::process::setrlimit(Resource::Nofile, raised).ok()?;
+    Some((soft, hard))
+}
+
+/// What the main thread does while the command runs.
+struct Company<'a> {
+    link: &'a Link,
+    signals: SignalFd,
+    listener: Arc<Listener>,
+    interrupter: Interrupter,
+    bell: OwnedFd,
+    waiting: Receiver<WaitingCall>,
+    command: i32,
+}
+
+impl Company<'_> {
+    fn keep(&self) -> Ending {
+        let mut calls = WaitingCalls::default();
+        loop {
+            let (children, orders, rang) = self.sleep(&mut calls);
+            if rang {
+                let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
+                self.waiting.try_iter().for_each(|call| calls.add(call));
+            }
+            if children && let Some(ending) = self.reap() {
+                return ending;
+            }
+            if orders && self.obey().is_err() {
+                return Ending::Cut;
+            }
+        }
+    }
+
+    /// Sleeps until something happens; calls that wait proceed. Says whether a child changed, an order came, a
+    /// call was handed over.
+    fn sleep(&self, calls: &mut WaitingCalls) -> (bool, bool, bool) {
+        let patience = calls.patience().map(|patience| Timespec {
+            tv_sec: patience.as_secs() as i64,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        });
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
+        ];
+        fds.extend(calls.watches().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
+        if poll(&mut fds, patience.as_ref()).is_err() {
+            // EINTR. Nothing can be said of the descriptors.
+            return (false, false, false);
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut watched = ready[3..].iter();
+        calls.proceed(&self.listener, &self.interrupter, || watched.next() == Some(&true));
+        (ready[0], ready[1], ready[2])
+    }
+
+    /// Reaps the command and adopted orphans. The command's end ends the run.
+    fn reap(&self) -> Option<Ending> {
+        while self.signals.next().is_some() {}
+        while let Some((pid, status)) = tree::next_change() {
+            if pid.as_raw_pid() != self.command {
+                continue;
+            }
+            if let Some(code) = status.exit_status() {
+                return Some(Ending::Exited(code));
+            }
+            if let Some(signal) = status.terminating_signal() {
+                return Some(Ending::Signaled(signal));
+            }
+            if status.stopped() {
+                let _ = self.link.try_send(&Report::Stopped);
+            }
+        }
+        None
+    }
+
+    /// # Errors
+    ///
+    /// When the launcher has no more to say: the run is to end.
+    fn obey(&self) -> Result<(), ()> {
+        match self.link.try_receive::<Order>() {
+            Ok(Some(Order::Signal(number))) => {
+                signal::send(self.command, number);
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Ok(None) | Err(_) => Err(()),
+        }
+    }
+}
+
+fn at(step: Step) -> impl Fn(Errno) -> NotStarted {
+    move |errno| NotStarted { step, errno: errno.raw_os_error() }
+}
+
+fn not_started(error: StartError) -> NotStarted {
+    let (step, errno) = match error {
+        StartError::Clone(errno) | StartError::Attributes(errno) => (Step::Process, errno),
+        StartError::Directory(errno) => (Step::Directory, errno),
+        StartError::Landlock(errno) => (Step::Landlock, errno),
+        StartError::Filter(errno) => (Step::Filter, errno),
+        StartError::Exec(errno) => (Step::Exec, errno),
+        _ => (Step::Process, Errno::IO),
+    };
+    at(step)(errno)
+}
+
+const RECEIVER_STACK: usize = 256 * 1024;

@@ -1,0 +1,156 @@
+//! Files: Landlock decides, so nothing of the data path is trapped.
+
+use sandlock_filter::{Action, Clause, TableError, Test};
+use sandlock_sys::Errno;
+use syscalls::Sysno;
+
+use super::{Needs, Rows, fail};
+use crate::fs::metadata;
+
+pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    rows.allow(
+        "descriptors: opened under Landlock, used freely",
+        &[
+            Sysno::read, Sysno::write, Sysno::close, Sysno::fstat, Sysno::lseek, Sysno::pread64, Sysno::pwrite64,
+            Sysno::readv, Sysno::writev, Sysno::preadv, Sysno::pwritev, Sysno::preadv2, Sysno::pwritev2,
+            Sysno::dup, Sysno::dup3, Sysno::fcntl, Sysno::flock, Sysno::fsync, Sysno::fdatasync, Sysno::ftruncate,
+            Sysno::getdents64, Sysno::fchdir, Sysno::sendfile, Sysno::splice, Sysno::tee, Sysno::vmsplice,
+            Sysno::sync_file_range, Sysno::fallocate, Sysno::fadvise64, Sysno::readahead, Sysno::copy_file_range,
+            Sysno::syncfs, Sysno::sync, Sysno::fstatfs, Sysno::pipe2, Sysno::io_setup,
+            Sysno::io_destroy, Sysno::io_submit, Sysno::io_cancel, Sysno::io_getevents, Sysno::io_pgetevents,
+            Sysno::cachestat,
+        ],
+    )?;
+    #[cfg(target_arch = "x86_64")]
+    rows.allow(
+        "descriptors: opened under Landlock, used freely",
+        &[Sysno::dup2, Sysno::pipe, Sysno::getdents],
+    )?;
+    rows.allow(
+        "waiting on descriptors",
+        &[
+            Sysno::ppoll, Sysno::pselect6, Sysno::epoll_create1, Sysno::epoll_ctl, Sysno::epoll_pwait,
+            Sysno::epoll_pwait2, Sysno::eventfd2, Sysno::signalfd4, Sysno::timerfd_create, Sysno::timerfd_settime,
+            Sysno::timerfd_gettime, Sysno::inotify_init1, Sysno::inotify_add_watch, Sysno::inotify_rm_watch,
+        ],
+    )?;
+    #[cfg(target_arch = "x86_64")]
+    rows.allow(
+        "waiting on descriptors",
+        &[
+            Sysno::poll, Sysno::select, Sysno::epoll_create, Sysno::epoll_wait, Sysno::eventfd, Sysno::signalfd,
+            Sysno::inotify_init,
+        ],
+    )?;
+    rows.allow(
+        "paths: Landlock decides what they reach",
+        &[
+            Sysno::mkdirat, Sysno::mknodat, Sysno::unlinkat, Sysno::renameat2, Sysno::linkat, Sysno::symlinkat,
+            Sysno::readlinkat, Sysno::faccessat, Sysno::faccessat2, Sysno::statx, Sysno::statfs, Sysno::getcwd,
+            Sysno::chdir, Sysno::umask, Sysno::getxattr, Sysno::lgetxattr, Sysno::fgetxattr, Sysno::listxattr,
+            Sysno::llistxattr, Sysno::flistxattr, Sysno::getxattrat, Sysno::listxattrat, Sysno::name_to_handle_at,
+            Sysno::file_getattr,
+        ],
+    )?;
+    #[cfg(target_arch = "x86_64")]
+    rows.allow(
+        "paths: Landlock decides what they reach",
+        &[
+            Sysno::stat, Sysno::lstat, Sysno::newfstatat, Sysno::access, Sysno::creat, Sysno::rename, Sysno::renameat,
+            Sysno::mkdir, Sysno::rmdir, Sysno::link, Sysno::unlink, Sysno::symlink, Sysno::readlink, Sysno::mknod,
+            Sysno::ustat,
+        ],
+    )?;
+    #[cfg(target_arch = "aarch64")]
+    rows.allow("paths: Landlock decides what they reach", &[Sysno::fstatat, Sysno::renameat])?;
+    open(rows, needs)?;
+    rows.by_registers(
+        Sysno::ioctl,
+        vec![
+            Clause::when([Test::eq(1, TIOCSTI)], fail(Errno::PERM)),
+            Clause::when([Test::eq(1, TIOCLINUX)], fail(Errno::PERM)),
+            Clause::when([Test::eq(1, FS_IOC_SETFLAGS)], fail(Errno::OPNOTSUPP)),
+            Clause::when([Test::eq(1, FS_IOC_FSSETXATTR)], fail(Errno::OPNOTSUPP)),
+        ],
+        Action::Allow,
+        "no typing into the terminal (TIOCSTI, TIOCLINUX); no attributes set through a descriptor opened for reading",
+    )?;
+    metadata(rows, needs)?;
+    rows.refuse(
+        Errno::PERM,
+        "reaches files past every path",
+        &[Sysno::open_by_handle_at, Sysno::fanotify_init, Sysno::fanotify_mark, Sysno::quotactl, Sysno::quotactl_fd],
+    )
+}
+
+fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    const WHY: &str = "opening: Landlock decides";
+    if needs.landlock_truncate {
+        rows.allow(WHY, &[Sysno::openat, Sysno::openat2, Sysno::truncate])?;
+        #[cfg(target_arch = "x86_64")]
+        rows.allow(WHY, &[Sysno::open])?;
+        return Ok(());
+    }
+    // Landlock before version 3 does not see truncation, and O_TRUNC truncates without write access (open(2)).
+    const WHY_NOT: &str = "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
+    let truncating = |flags| {
+        let wants = |mode| Clause::when([Test::any_bit(flags, O_TRUNC), Test::MaskedEq { arg: flags, mask: 3, value: mode }], fail(Errno::ACCESS));
+        vec![wants(0), wants(3)]
+    };
+    rows.by_registers(Sysno::openat, truncating(2), Action::Allow, WHY_NOT)?;
+    #[cfg(target_arch = "x86_64")]
+    rows.by_registers(Sysno::open, truncating(1), Action::Allow, WHY_NOT)?;
+    rows.refuse(Errno::NOSYS, "its flags are in memory, and this kernel's Landlock does not cover truncation", &[Sysno::openat2])?;
+    rows.refuse(Errno::ACCESS, "this kernel's Landlock does not cover truncation", &[Sysno::truncate])
+}
+
+/// Landlock has no right for these, so the supervisor performs them on what it looked at.
+fn metadata(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    const WHY: &str = "metadata has no Landlock right: performed on behalf, below writable paths only";
+    let calls: &[(Sysno, crate::call::Handler)] = &[
+        (Sysno::fchmod, metadata::fchmod),
+        (Sysno::fchmodat, metadata::fchmodat),
+        (Sysno::fchmodat2, metadata::fchmodat2),
+        (Sysno::fchown, metadata::fchown),
+        (Sysno::fchownat, metadata::fchownat),
+        (Sysno::utimensat, metadata::utimensat),
+        (Sysno::setxattr, metadata::setxattr),
+        (Sysno::lsetxattr, metadata::lsetxattr),
+        (Sysno::fsetxattr, metadata::fsetxattr),
+        (Sysno::removexattr, metadata::removexattr),
+        (Sysno::lremovexattr, metadata::lremovexattr),
+        (Sysno::fremovexattr, metadata::fremovexattr),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::chmod, metadata::chmod),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::chown, metadata::chown),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::lchown, metadata::lchown),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::utime, metadata::utime),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::utimes, metadata::utimes),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::futimesat, metadata::futimesat),
+    ];
+    for &(call, handler) in calls {
+        if needs.supervised {
+            rows.trap(call, handler, WHY)?;
+        } else {
+            rows.refuse(Errno::PERM, "metadata has no Landlock right, and this run has no supervisor", &[call])?;
+        }
+    }
+    rows.refuse(
+        Errno::NOSYS,
+        "newer spelling of a metadata call: programs fall back",
+        &[Sysno::setxattrat, Sysno::removexattrat, Sysno::file_setattr],
+    )
+}
+
+const O_TRUNC: u32 = 0o1000;
+/// `include/uapi/asm-generic/ioctls.h`.
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541C;
+/// `include/uapi/linux/fs.h`: they ask for ownership, not for a descriptor open for writing.
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSSETXATTR: u32 = 0x401C_5820;

@@ -1,0 +1,173 @@
+//! Sockets: which kinds may exist is decided by registers; where they connect and send, by the handlers.
+
+use sandlock_filter::{Action, Clause, TableError, Test};
+use sandlock_sys::Errno;
+use syscalls::Sysno;
+
+use super::{Needs, Rows, fail};
+use crate::net::{bind, connect, listen, send};
+
+pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    rows.by_registers(
+        Sysno::socket,
+        socket_kinds(needs),
+        fail(Errno::AFNOSUPPORT),
+        "an allowlist of (family, type, protocol): Landlock and the handlers know these and no others",
+    )?;
+    rows.by_registers(
+        Sysno::socketpair,
+        vec![
+            Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
+            Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow),
+            Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)),
+        ],
+        fail(Errno::AFNOSUPPORT),
+        "unix streams and seqpackets; a datagram pair could be sent from to any socket",
+    )?;
+    rows.allow(
+        "the data path of sockets that exist",
+        &[
+            Sysno::accept, Sysno::accept4, Sysno::recvfrom, Sysno::recvmsg, Sysno::recvmmsg, Sysno::shutdown,
+            Sysno::getsockname, Sysno::getpeername, Sysno::getsockopt,
+        ],
+    )?;
+    rows.by_registers(
+        Sysno::setsockopt,
+        refused_options(),
+        Action::Allow,
+        "no source routes, no connect deferred to a later send, no protocol laid over the socket",
+    )?;
+    if needs.supervised { supervised(rows, needs) } else { kernel_only(rows, needs) }
+}
+
+fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    rows.trap(Sysno::connect, connect::connect, "the destination is in memory: performed on behalf")?;
+    rows.trap(
+        Sysno::listen,
+        listen::listen,
+        "binds by itself, which Landlock does not see: unix sockets only",
+    )?;
+    if needs.landlock_tcp {
+        rows.allow("Landlock decides on TCP ports, and on where unix sockets are made", &[Sysno::bind])?;
+    } else {
+        rows.trap(Sysno::bind, bind::bind, "this kernel's Landlock does not know TCP: performed on behalf")?;
+    }
+    rows.trap_unless(
+        Sysno::sendto,
+        vec![
+            Clause::when([Test::any_bit(3, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP)),
+            Clause::when([Test::Null { arg: 4 }], Action::Allow),
+        ],
+        Action::Trap,
+        send::sendto,
+        "trapped with an address, which is in memory; without one it is the data path. Fast open would connect",
+    )?;
+    for (call, handler, flags) in
+        [(Sysno::sendmsg, send::sendmsg as crate::call::Handler, 2), (Sysno::sendmmsg, send::sendmmsg, 3)]
+    {
+        let fast_open = vec![Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP))];
+        if needs.datagrams_checked {
+            rows.trap_unless(call, fast_open, Action::Trap, handler, "a datagram's destination is in memory")?;
+        } else {
+            rows.by_registers(
+                call,
+                fast_open,
+                Action::Allow,
+                "no socket whose destination a message names can exist here, or all may go anywhere",
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Without a supervisor whatever needs one is refused.
+fn kernel_only(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    rows.allow("Landlock decides on TCP ports; UDP and ICMP are either free or absent", &[Sysno::connect, Sysno::bind])?;
+    rows.refuse(Errno::ACCESS, "binds by itself, which Landlock does not see", &[Sysno::listen])?;
+    let calls = if needs.datagrams_checked { fail(Errno::ACCESS) } else { Action::Allow };
+    for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {
+        rows.by_registers(
+            call,
+            vec![Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP))],
+            calls,
+            "UDP and ICMP are either free or absent; fast open would connect",
+        )?;
+    }
+    Ok(())
+}
+
+fn socket_kinds(needs: &Needs) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    // Unix first: most used. Without a supervisor nobody checks where a unix socket connects to.
+    if needs.supervised {
+        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow));
+        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow));
+    }
+    clauses.push(Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)));
+    for (family, ping) in [(AF_INET, IPPROTO_ICMP), (AF_INET6, IPPROTO_ICMPV6)] {
+        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, 0)], Action::Allow));
+        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, IPPROTO_TCP)], Action::Allow));
+        // The errno by which runtimes fall back to TCP.
+        clauses.push(Clause::when([is(0, family), is(2, IPPROTO_MPTCP)], fail(Errno::PROTONOSUPPORT)));
+        if needs.udp {
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, 0)], Action::Allow));
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, IPPROTO_UDP)], Action::Allow));
+        }
+        if needs.icmp {
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, ping)], Action::Allow));
+        }
+        clauses.push(Clause::when([is(0, family)], fail(Errno::ACCESS)));
+    }
+    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_RAW), is(2, NETLINK_ROUTE)], Action::Allow));
+    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_DGRAM), is(2, NETLINK_ROUTE)], Action::Allow));
+    clauses.push(Clause::when([is(0, AF_NETLINK)], fail(Errno::ACCESS)));
+    clauses
+}
+
+fn refused_options() -> Vec<Clause> {
+    let option = |level, name, errno| Clause::when([is(1, level), is(2, name)], fail(errno));
+    let mut clauses = vec![
+        option(IPPROTO_IP, IP_OPTIONS, Errno::PERM),
+        // Defers the connect to a later send, which nobody would look at.
+        option(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, Errno::NOPROTOOPT),
+        // Turns the socket into another protocol's (SMC); the name is in memory. As if there were none.
+        option(IPPROTO_TCP, TCP_ULP, Errno::NOENT),
+    ];
+    clauses.extend(IPV6_ROUTING_OPTIONS.map(|name| option(IPPROTO_IPV6, name, Errno::PERM)));
+    clauses
+}
+
+fn is(arg: u8, value: u32) -> Test {
+    Test::eq(arg, value)
+}
+
+/// The socket type, without SOCK_NONBLOCK and SOCK_CLOEXEC.
+fn kind(value: u32) -> Test {
+    Test::MaskedEq { arg: 1, mask: SOCK_TYPE_MASK, value }
+}
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_RAW: u32 = 3;
+const SOCK_SEQPACKET: u32 = 5;
+/// All but the two flags: a type with any other bit is none that the kernel knows (`net/socket.c`).
+const SOCK_TYPE_MASK: u32 = !(0o4000 | 0o2000000);
+const IPPROTO_IP: u32 = 0;
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_IPV6: u32 = 41;
+const IPPROTO_ICMPV6: u32 = 58;
+const IPPROTO_MPTCP: u32 = 262;
+const NETLINK_ROUTE: u32 = 0;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+const IP_OPTIONS: u32 = 4;
+const TCP_FASTOPEN_CONNECT: u32 = 30;
+const TCP_ULP: u32 = 31;
+/// `include/uapi/linux/in6.h`: 2292HOPOPTS, 2292DSTOPTS, 2292RTHDR, 2292PKTOPTIONS, FLOWLABEL_MGR (a label can
+/// carry a routing header), HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS.
+const IPV6_ROUTING_OPTIONS: [u32; 9] = [3, 4, 5, 6, 32, 54, 55, 57, 59];

@@ -1,0 +1,169 @@
+//! Processes, threads, signals, limits.
+
+use sandlock_filter::{Action, Clause, TableError, Test};
+use sandlock_sys::Errno;
+use syscalls::Sysno;
+
+use super::{Needs, Rows, fail};
+use crate::call::Handler;
+use crate::task::{others, signals};
+
+pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    rows.allow(
+        "the caller itself",
+        &[
+            Sysno::getpid, Sysno::gettid, Sysno::getppid, Sysno::getuid, Sysno::geteuid, Sysno::getgid,
+            Sysno::getegid, Sysno::getgroups, Sysno::getresuid, Sysno::getresgid, Sysno::getpgid, Sysno::getsid,
+            Sysno::setuid, Sysno::setgid, Sysno::setreuid, Sysno::setregid, Sysno::setresuid, Sysno::setresgid,
+            Sysno::setfsuid, Sysno::setfsgid, Sysno::setgroups, Sysno::capget, Sysno::capset, Sysno::setpgid,
+            Sysno::setsid, Sysno::execve, Sysno::execveat, Sysno::exit, Sysno::exit_group, Sysno::wait4,
+            Sysno::waitid, Sysno::set_tid_address, Sysno::set_robust_list, Sysno::personality, Sysno::rseq,
+            Sysno::futex, Sysno::futex_waitv, Sysno::futex_wait, Sysno::futex_wake, Sysno::futex_requeue,
+            Sysno::sched_yield, Sysno::restart_syscall, Sysno::seccomp, Sysno::landlock_create_ruleset,
+            Sysno::landlock_add_rule, Sysno::landlock_restrict_self, Sysno::lsm_get_self_attr,
+            Sysno::lsm_list_modules, Sysno::getrlimit, Sysno::setrlimit, Sysno::getrusage, Sysno::times,
+            Sysno::getcpu,
+        ],
+    )?;
+    #[cfg(target_arch = "x86_64")]
+    rows.allow(
+        "the caller itself",
+        &[
+            Sysno::fork, Sysno::vfork, Sysno::getpgrp, Sysno::pause, Sysno::arch_prctl, Sysno::set_thread_area,
+            Sysno::get_thread_area, Sysno::uretprobe,
+        ],
+    )?;
+    rows.allow(
+        "looks at a process without changing it",
+        &[
+            Sysno::getpriority, Sysno::sched_getparam, Sysno::sched_getscheduler, Sysno::sched_getattr,
+            Sysno::sched_getaffinity, Sysno::sched_get_priority_max, Sysno::sched_get_priority_min,
+            Sysno::sched_rr_get_interval, Sysno::ioprio_get, Sysno::pidfd_open,
+        ],
+    )?;
+    rows.allow(
+        "the caller's own signals",
+        &[
+            Sysno::rt_sigaction, Sysno::rt_sigprocmask, Sysno::rt_sigreturn, Sysno::rt_sigpending,
+            Sysno::rt_sigtimedwait, Sysno::rt_sigsuspend, Sysno::sigaltstack,
+        ],
+    )?;
+    namespaces(rows, needs)?;
+    prctl(rows)?;
+    sending_signals(rows, needs)?;
+    aimed_at_others(rows, needs)?;
+    rows.by_registers(
+        Sysno::get_robust_list,
+        vec![Clause::when([Test::eq(0, 0)], Action::Allow)],
+        fail(Errno::PERM),
+        "tells addresses in another process",
+    )?;
+    rows.refuse(
+        Errno::PERM,
+        "looks into other processes",
+        &[Sysno::ptrace, Sysno::kcmp, Sysno::pidfd_getfd, Sysno::perf_event_open],
+    )
+}
+
+fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    let mut clone = vec![Clause::when([Test::any_bit(0, CLONE_NEW)], fail(Errno::PERM))];
+    let mut unshare = vec![Clause::when([Test::any_bit(0, CLONE_NEW | CLONE_NEWTIME)], fail(Errno::PERM))];
+    let mut close_range = Vec::new();
+    if !needs.thread_handles {
+        // Descriptors could then be looked up in the wrong table.
+        clone.push(Clause::when(
+            [Test::any_bit(0, CLONE_THREAD), Test::no_bit(0, CLONE_FILES)],
+            fail(Errno::INVAL),
+        ));
+        unshare.push(Clause::when([Test::any_bit(0, CLONE_FILES)], fail(Errno::PERM)));
+        close_range.push(Clause::when([Test::any_bit(2, CLOSE_RANGE_UNSHARE)], fail(Errno::INVAL)));
+    }
+    rows.by_registers(Sysno::clone, clone, Action::Allow, "no new namespaces; threads share their descriptors where needed")?;
+    rows.by_registers(Sysno::unshare, unshare, Action::Allow, "no new namespaces")?;
+    if close_range.is_empty() {
+        rows.allow("descriptors", &[Sysno::close_range])?;
+    } else {
+        rows.by_registers(Sysno::close_range, close_range, Action::Allow, "threads share their descriptors")?;
+    }
+    rows.refuse(Errno::NOSYS, "its flags are in memory; the C library falls back to clone", &[Sysno::clone3])?;
+    rows.refuse(Errno::PERM, "no other namespaces", &[Sysno::setns])
+}
+
+fn prctl(rows: &mut Rows) -> Result<(), TableError> {
+    rows.by_registers(
+        Sysno::prctl,
+        vec![
+            // A process that is not dumpable could not be looked into by its supervisor.
+            Clause::when([Test::eq(0, PR_SET_DUMPABLE), Test::eq(1, 0)], fail_with_nothing()),
+            Clause::when([Test::eq(0, PR_SCHED_CORE)], fail(Errno::INVAL)),
+        ],
+        Action::Allow,
+        "PR_SET_DUMPABLE 0 reports success and does nothing; PR_SCHED_CORE reaches other processes",
+    )
+}
+
+fn sending_signals(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    // (call, register of the target, whether the target is a descriptor)
+    let calls: [(Sysno, Handler); 6] = [
+        (Sysno::kill, signals::kill),
+        (Sysno::tkill, signals::tkill),
+        (Sysno::tgkill, signals::tgkill),
+        (Sysno::rt_sigqueueinfo, signals::tkill),
+        (Sysno::rt_tgsigqueueinfo, signals::tgkill),
+        (Sysno::pidfd_send_signal, signals::pidfd_send_signal),
+    ];
+    for (call, handler) in calls {
+        if needs.scoped {
+            rows.allow("Landlock keeps signals inside", &[call])?;
+        } else if needs.supervised {
+            rows.trap(call, handler, "this kernel's Landlock does not scope signals: targets are looked up")?;
+        } else {
+            rows.refuse(Errno::PERM, "this kernel's Landlock does not scope signals", &[call])?;
+        }
+    }
+    Ok(())
+}
+
+/// Any process of the same user can be reached by these: the target is a register, so a look at it decides.
+fn aimed_at_others(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    const WHY: &str = "aimed at another process: only one of the sandbox. 0 is the caller and passes";
+    let mut add = |call, own: Vec<Clause>, handler: Handler| {
+        if needs.supervised {
+            rows.trap_unless(call, own, Action::Trap, handler, WHY)
+        } else {
+            rows.by_registers(call, own, fail(Errno::PERM), WHY)
+        }
+    };
+    let itself = |arg| vec![Clause::when([Test::eq(arg, 0)], Action::Allow)];
+    add(Sysno::prlimit64, itself(0), others::target_in_first_register)?;
+    add(Sysno::sched_setparam, itself(0), others::target_in_first_register)?;
+    add(Sysno::sched_setscheduler, itself(0), others::target_in_first_register)?;
+    add(Sysno::sched_setattr, itself(0), others::target_in_first_register)?;
+    add(Sysno::sched_setaffinity, itself(0), others::target_in_first_register)?;
+    // A group or a user is more than the sandbox: the launcher shares them.
+    let single = |process: u32| {
+        vec![
+            Clause::when([Test::eq(0, process), Test::eq(1, 0)], Action::Allow),
+            Clause::when([Test::ne(0, process)], fail(Errno::PERM)),
+        ]
+    };
+    add(Sysno::setpriority, single(PRIO_PROCESS), others::target_in_second_register)?;
+    add(Sysno::ioprio_set, single(IOPRIO_WHO_PROCESS), others::target_in_second_register)
+}
+
+/// Reports success and does nothing.
+fn fail_with_nothing() -> Action {
+    Action::Errno(sandlock_filter::Errno(0))
+}
+
+/// NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
+const CLONE_NEW: u32 = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
+/// Part of the exit signal in `clone`, a namespace in `unshare`.
+const CLONE_NEWTIME: u32 = 0x80;
+const CLONE_FILES: u32 = 0x400;
+const CLONE_THREAD: u32 = 0x1_0000;
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+const PR_SET_DUMPABLE: u32 = 4;
+const PR_SCHED_CORE: u32 = 62;
+const PRIO_PROCESS: u32 = 0;
+const IOPRIO_WHO_PROCESS: u32 = 1;

@@ -1,0 +1,5 @@
+//! Processes: calls aimed at others, and the end of the tree.
+
+pub(crate) mod others;
+pub(crate) mod signals;
+pub mod tree;

@@ -1,0 +1,97 @@
+//! The tree of processes below the supervisor: who is in it, and how it ends.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+use sandlock_sys::landlock::SignalScope;
+use sandlock_sys::signal;
+
+/// Where a process stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Inside,
+    Outside,
+    Nowhere,
+}
+
+/// Whether a thread or process is a descendant of this one. The supervisor adopts orphans, so every process of
+/// the sandbox is; it is not one itself.
+pub(crate) fn place_of(target: i32) -> Place {
+    let this = std::process::id() as i32;
+    let Some(mut group) = status_field(target, "Tgid:") else {
+        return Place::Nowhere;
+    };
+    while group != this {
+        match status_field(group, "PPid:") {
+            Some(parent) if parent == this => return Place::Inside,
+            Some(parent) if parent > 1 => group = parent,
+            _ => return Place::Outside,
+        }
+    }
+    Place::Outside
+}
+
+fn status_field(pid: i32, name: &str) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+}
+
+/// Ends every process below this one and waits until they are gone: at one stroke with the proof that signals
+/// stay inside, else one by one until none is left. Gives up after a while on one that the kernel cannot end.
+pub fn end(scope: Option<&SignalScope>) {
+    let limit = Instant::now() + LONGEST_END;
+    while Instant::now() < limit {
+        match scope {
+            Some(proof) => signal::kill_all_in_scope(proof),
+            None => descendants().into_iter().for_each(|pid| signal::send(pid, SIGKILL)),
+        }
+        if reap_all() {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Reaps what has ended. True when there is no child any more.
+fn reap_all() -> bool {
+    loop {
+        match waitpid(None, WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// All processes below this one, parents before their children.
+fn descendants() -> Vec<i32> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids {
+        if let Some(parent) = status_field(pid, "PPid:") {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = vec![std::process::id() as i32];
+    while let Some(parent) = next.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            found.push(child);
+            next.push(child);
+        }
+    }
+    found
+}
+
+/// The status of a child that ended or stopped, without waiting.
+pub(crate) fn next_change() -> Option<(Pid, rustix::process::WaitStatus)> {
+    waitpid(None, WaitOptions::NOHANG | WaitOptions::UNTRACED).ok().flatten()
+}
+
+const SIGKILL: i32 = 9;
+const LONGEST_END: Duration = Duration::from_secs(5);

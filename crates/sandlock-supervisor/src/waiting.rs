@@ -1,0 +1,124 @@
+//! Calls that must wait, away from the thread that receives.
+//!
+//! A bare blocking call waits until it can go on, its time-out passes, a signal comes or its thread is killed.
+//! So does this: the descriptors are polled, and callers are looked at every few milliseconds.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use sandlock_sys::interrupt::Interrupter;
+use sandlock_sys::listener::{CallId, Listener};
+use sandlock_sys::{Errno, Tid};
+
+/// A call that can be tried again.
+pub trait Waiting: Send {
+    /// Tries once more, without blocking. `None` when it must wait on.
+    fn attempt(&mut self, interrupter: &Interrupter) -> Option<Result<i64, Errno>>;
+
+    /// What to poll for; `None` when nothing tells, so that only trying does.
+    fn watch(&self) -> Option<(BorrowedFd<'_>, PollFlags)>;
+
+    /// When the call gives up, and with what.
+    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)>;
+
+    /// What an interruption by a signal makes of it: `None` is the kernel's choice between EINTR and a restart,
+    /// a value is what was done so far.
+    fn interrupted(&self) -> Option<i64>;
+}
+
+/// The calls that wait now.
+#[derive(Default)]
+pub(crate) struct WaitingCalls {
+    calls: Vec<WaitingCall>,
+    next_look: Option<Instant>,
+}
+
+/// A waiting call and whom to answer.
+pub(crate) struct WaitingCall {
+    pub(crate) id: CallId,
+    pub(crate) tid: Tid,
+    pub(crate) waiting: Box<dyn Waiting>,
+}
+
+impl WaitingCalls {
+    pub(crate) fn add(&mut self, call: WaitingCall) {
+        self.calls.push(call);
+        self.next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
+    }
+
+    /// What to poll for, one entry for each call that can be polled.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.calls.iter().filter_map(|call| call.waiting.watch())
+    }
+
+    /// How long a poll may sleep.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let look = self.next_look?;
+        let deadline = self.calls.iter().filter_map(|call| call.waiting.deadline()).map(|(at, _)| at).min();
+        Some(deadline.map_or(look, |at| at.min(look)).saturating_duration_since(Instant::now()))
+    }
+
+    /// Tries the calls for which `ready` says so (asked in the order of [`WaitingCalls::watches`]), answers those
+    /// that are done, too late, interrupted, and forgets those whose caller is gone.
+    pub(crate) fn proceed(&mut self, listener: &Listener, interrupter: &Interrupter, mut ready: impl FnMut() -> bool) {
+        let now = Instant::now();
+        let look = self.next_look.is_some_and(|at| at <= now);
+        self.calls.retain_mut(|call| {
+            let try_it = match call.waiting.watch() {
+                Some(_) => ready(),
+                None => look,
+            };
+            if try_it && let Some(result) = call.waiting.attempt(interrupter) {
+                listener.answer(call.id, result);
+                return false;
+            }
+            if let Some((at, result)) = call.waiting.deadline()
+                && at <= now
+            {
+                listener.answer(call.id, result);
+                return false;
+            }
+            if look {
+                if !listener.is_waiting(call.id) {
+                    return false;
+                }
+                if has_pending_signal(call.tid) {
+                    match call.waiting.interrupted() {
+                        Some(value) => listener.answer(call.id, Ok(value)),
+                        None => listener.answer_interrupted(call.id),
+                    }
+                    return false;
+                }
+            }
+            true
+        });
+        if self.calls.is_empty() {
+            self.next_look = None;
+        } else if look {
+            // Many waiting calls are looked at less often, so that looking stays a small part of the time.
+            self.next_look = Some(now + LOOK_EVERY + LOOK_COST * self.calls.len() as u32);
+        }
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(8);
+const LOOK_COST: Duration = Duration::from_micros(200);
+
+/// Whether a signal waits that would have interrupted the thread.
+///
+/// A signal sent to the process is somebody's only if its main thread may take it: the kernel prefers that one
+/// (`complete_signal` in kernel/signal.c). Telling another thread to restart without a signal of its own would
+/// show it an errno that programs never see.
+fn has_pending_signal(tid: Tid) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else {
+        return false;
+    };
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    };
+    let mask = |name| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let blocked = mask("SigBlk:");
+    let is_main = field("Tgid:").and_then(|group| group.parse().ok()) == Some(tid.get());
+    mask("SigPnd:") & !blocked != 0 || (is_main && mask("ShdPnd:") & !blocked != 0)
+}

@@ -1,0 +1,123 @@
+//! Giving up privileges for good: `prctl(2)`, `capabilities(7)`.
+
+use rustix::io::Errno;
+
+use crate::listener::last_errno;
+
+/// Sets no_new_privs: from here on no exec gains anything, and filters may be installed.
+///
+/// # Errors
+///
+/// That of `prctl(2)`.
+pub fn set_no_new_privileges() -> Result<(), Errno> {
+    rustix::thread::set_no_new_privs(true)
+}
+
+/// Drops every capability, out of the bounding set too where that is allowed, and pins the secure bits so that
+/// user 0 is a user like any other. A process that has none needs no step: no_new_privs keeps an exec from gaining any.
+///
+/// # Errors
+///
+/// That of the failed step; EPERM if a capability is left at the end.
+pub fn drop_capabilities() -> Result<(), Errno> {
+    let before = capabilities()?;
+    if before.is_empty() {
+        return Ok(());
+    }
+    if before.effective & (1 << CAP_SETPCAP) != 0 {
+        for capability in 0..=last_capability() {
+            prctl(libc::PR_CAPBSET_DROP, capability)?;
+        }
+        prctl(libc::PR_SET_SECUREBITS, SECURE_BITS)?;
+    }
+    // Kernels before 4.3 have no ambient set; the final look decides.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    set_no_capabilities()?;
+    if capabilities()?.is_empty() { Ok(()) } else { Err(Errno::PERM) }
+}
+
+/// Makes this process impossible to trace, dump or look into, for processes of the same user as well.
+///
+/// # Errors
+///
+/// That of `prctl(2)`.
+pub fn set_not_dumpable() -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, 0)
+}
+
+/// Adopts orphans below this process, so that none of the tree gets away.
+///
+/// # Errors
+///
+/// That of `prctl(2)`.
+pub fn become_subreaper() -> Result<(), Errno> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+#[derive(Clone, Copy)]
+struct Capabilities {
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+}
+
+impl Capabilities {
+    fn is_empty(self) -> bool {
+        self.effective | self.permitted | self.inheritable == 0
+    }
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn capabilities() -> Result<Capabilities, Errno> {
+    let mut header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 makes the kernel write two `__user_cap_data_struct`, which `data` has room for.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    if done != 0 {
+        return Err(last_errno());
+    }
+    let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+    Ok(Capabilities {
+        effective: join(data[0].effective, data[1].effective),
+        permitted: join(data[0].permitted, data[1].permitted),
+        inheritable: join(data[0].inheritable, data[1].inheritable),
+    })
+}
+
+fn set_no_capabilities() -> Result<(), Errno> {
+    let mut header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    let data = [Data::default(); 2];
+    // SAFETY: version 3 makes the kernel read two `__user_cap_data_struct`, which `data` has.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
+    if done == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+fn last_capability() -> libc::c_ulong {
+    (0..64).take_while(|&capability| prctl(libc::PR_CAPBSET_READ, capability).is_ok()).last().unwrap_or(0)
+}
+
+fn prctl(option: i32, argument: libc::c_ulong) -> Result<(), Errno> {
+    // SAFETY: none of the options used in this module takes a pointer.
+    let done = unsafe { libc::prctl(option, argument, 0, 0, 0) };
+    if done >= 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+const CAP_SETPCAP: u32 = 8;
+/// `include/uapi/linux/capability.h`.
+const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// `include/uapi/linux/securebits.h`: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock, and
+/// the lock of KEEP_CAPS.
+const SECURE_BITS: libc::c_ulong = 0b1110_1111;

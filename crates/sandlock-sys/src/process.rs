@@ -1,0 +1,99 @@
+//! Processes: forking the supervisor, and closing what it must not hold.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::listener::last_errno;
+
+/// Which side of a [`fork_alone`] this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The process that forked; the child's process id.
+    Parent(i32),
+    /// The new process.
+    Child,
+}
+
+/// Why [`fork_alone`] did not fork.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkError {
+    /// Another thread may hold a lock that nobody could release in the child.
+    #[error("this process has {0} threads, and only a single-threaded one can start a sandbox")]
+    OtherThreads(u64),
+    /// `fork(2)` failed.
+    #[error("fork failed")]
+    Refused(#[source] Errno),
+}
+
+/// Forks a process that has one thread only, so that the child is as whole as its parent.
+///
+/// # Errors
+///
+/// [`ForkError::OtherThreads`] when there are more threads, else that of `fork(2)`.
+pub fn fork_alone() -> Result<Fork, ForkError> {
+    let threads = thread_count();
+    if threads != 1 {
+        return Err(ForkError::OtherThreads(threads));
+    }
+    // SAFETY: there is no other thread, so no lock is held and no state is half-way changed in the child.
+    match unsafe { libc::fork() } {
+        -1 => Err(ForkError::Refused(last_errno())),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// Ends this process at once, without running destructors or flushing what its parent will flush too.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) has no precondition.
+    unsafe { libc::_exit(status) }
+}
+
+/// Marks every descriptor above 2 to be closed by exec, but for `keep`, which is marked to be kept.
+///
+/// # Errors
+///
+/// That of `close_range(2)` or `fcntl(2)`.
+pub fn close_on_exec_except(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    // SAFETY: takes numbers only; marking a descriptor changes nothing for those who use it here.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done != 0 {
+        return Err(last_errno());
+    }
+    keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()))
+}
+
+/// Closes every descriptor above 2 that is not in `keep`, whoever thinks to own it: for a process that was just
+/// forked and starts anew.
+///
+/// # Errors
+///
+/// That of `close_range(2)`.
+pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut numbers: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    numbers.sort_unstable();
+    let mut from = 3u32;
+    for number in numbers.into_iter().filter(|&number| number >= 3).chain([u32::MAX]) {
+        if number > from {
+            // SAFETY: takes numbers only. The caller vouches that nothing in this process uses the others.
+            let done = unsafe { libc::syscall(libc::SYS_close_range, from, number - 1, 0) };
+            if done != 0 {
+                return Err(last_errno());
+            }
+        }
+        from = number.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// The number of threads of this process, by the link count of its task directory.
+fn thread_count() -> u64 {
+    match rustix::fs::stat("/proc/self/task") {
+        // Two links belong to the directory itself.
+        Ok(stat) => (stat.st_nlink as u64).saturating_sub(2),
+        // Without /proc nothing of this works; zero is refused.
+        Err(_) => 0,
+    }
+}
