@@ -1,1 +1,5 @@
-fn main() {}
+//! The `sandlock` command.
+
+fn main() -> std::process::ExitCode {
+    sandlock_cli::main()
+}

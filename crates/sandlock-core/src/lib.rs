@@ -1,1 +1,46 @@
 //! The library: a policy made into a plan, launched, and waited for.
+//!
+//! ```no_run
+//! use sandlock_core::{Options, Plan, Policy};
+//!
+//! let policy = Policy::new().allow("localhost:8080")?;
+//! let plan = Plan::new(Options::new(policy, ["curl", "http://localhost:8080/"]))?;
+//! let outcome = plan.launch()?.wait(|event| eprintln!("{event:?}"))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nothing here prints, and nothing reads the environment or the home directory but what [`Options`] say.
+
+mod environment;
+mod error;
+mod executable;
+mod explain;
+mod grants;
+mod kernel;
+mod launch;
+mod options;
+mod plan;
+mod running;
+
+pub use environment::Environment;
+pub use error::{LaunchError, PlanError};
+pub use explain::{Explanation, Mechanism};
+pub use grants::{Grant, Origin};
+pub use kernel::{Ability, Kernel};
+pub use options::Options;
+pub use plan::Plan;
+pub use running::{Event, Outcome, Running};
+pub use sandlock_policy::{
+    Base, Denied, Destination, FileRules, NetRule, Policy, Protocol, Resolved, RuleError, escape_terminal,
+};
+pub use sandlock_supervisor::message::Ending;
+pub use sandlock_sys::landlock::FileAccess;
+
+/// Takes a descriptor that this process inherited, for [`Options::inherited`].
+///
+/// # Errors
+///
+/// When it is not open, or is one of the standard three, which the command has anyway.
+pub fn take_inherited(number: std::os::fd::RawFd) -> std::io::Result<std::os::fd::OwnedFd> {
+    sandlock_sys::process::take_inherited(number).map_err(Into::into)
+}

@@ -54,11 +54,8 @@ impl<'a> Context<'a> {
                 result => return Ok(result?),
             };
         }
-        let opened = if self.needs.thread_handles {
-            TaskFd::open(call.tid)
-        } else {
-            TaskFd::open_group_of(call.tid)
-        };
+        let opened =
+            if self.needs.thread_handles { TaskFd::open(call.tid) } else { TaskFd::open_group_of(call.tid) };
         let task = opened.map_err(|_| Failure::Gone)?;
         let pinned = match task.descriptor(fd) {
             Err(Errno::SRCH) => return Err(Failure::Gone),

@@ -91,7 +91,8 @@ impl Link {
     /// That of `socketpair(2)`.
     pub fn pair() -> Result<(Link, Link), Errno> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Link(one), Link(other)))
     }
 

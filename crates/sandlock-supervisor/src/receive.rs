@@ -52,7 +52,9 @@ pub(crate) fn receive(
         match outcome.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
             Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
             Ok(Done::Continue) => listener.answer_continue(call.id),
-            Ok(Done::Wait(waiting)) => to_waiting.hand_over(WaitingCall { id: call.id, tid: call.tid, waiting }),
+            Ok(Done::Wait(waiting)) => {
+                to_waiting.hand_over(WaitingCall { id: call.id, tid: call.tid, waiting })
+            }
             Err(Failure::Errno(errno)) => listener.answer(call.id, Err(errno)),
             Err(Failure::Denied(denied)) => {
                 listener.answer(call.id, Err(errno_of(&denied)));

@@ -61,7 +61,12 @@ impl WaitingCalls {
 
     /// Tries the calls for which `ready` says so (asked in the order of [`WaitingCalls::watches`]), answers those
     /// that are done, too late, interrupted, and forgets those whose caller is gone.
-    pub(crate) fn proceed(&mut self, listener: &Listener, interrupter: &Interrupter, mut ready: impl FnMut() -> bool) {
+    pub(crate) fn proceed(
+        &mut self,
+        listener: &Listener,
+        interrupter: &Interrupter,
+        mut ready: impl FnMut() -> bool,
+    ) {
         let now = Instant::now();
         let look = self.next_look.is_some_and(|at| at <= now);
         self.calls.retain_mut(|call| {
@@ -114,9 +119,7 @@ fn has_pending_signal(tid: Tid) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else {
         return false;
     };
-    let field = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-    };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let mask = |name| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
     let blocked = mask("SigBlk:");
     let is_main = field("Tgid:").and_then(|group| group.parse().ok()) == Some(tid.get());

@@ -76,7 +76,8 @@ pub enum StartError {
 ///
 /// The step that failed; the process is gone then and has been waited for.
 pub fn start(command: &Command<'_>) -> Result<Started, StartError> {
-    let script = Pointers::of(&[c"/bin/sh", command.program.as_c_str()], command.arguments.get(1..).unwrap_or(&[]));
+    let script =
+        Pointers::of(&[c"/bin/sh", command.program.as_c_str()], command.arguments.get(1..).unwrap_or(&[]));
     let arguments = Pointers::of(&[], &command.arguments);
     let environment = Pointers::of(&[], &command.environment);
     let shared = Shared {
@@ -104,12 +105,17 @@ pub fn start(command: &Command<'_>) -> Result<Started, StartError> {
     // SAFETY: the number is that of the descriptor which seccomp(2) made in the table that we share with the
     // child; the child never closes it, and nothing else knows of it.
     let listener = (listener >= 0).then(|| Listener::new(unsafe { OwnedFd::from_raw_fd(listener) }));
-    let errno = Errno::from_raw_os_error(shared.failed_errno.load(Ordering::Acquire));
-    let error = match shared.failed_step.load(Ordering::Acquire) {
+    let step = shared.failed_step.load(Ordering::Acquire);
+    // Zero while nothing failed, which is no errno.
+    let errno = match shared.failed_errno.load(Ordering::Acquire) {
+        0 => Errno::INTR,
+        errno => Errno::from_raw_os_error(errno),
+    };
+    let error = match step {
         STEP_NONE => match listener {
             Some(listener) => return Ok(Started { pid, listener }),
             // Killed between clone and exec.
-            None => StartError::Clone(Errno::INTR),
+            None => StartError::Clone(errno),
         },
         STEP_DIRECTORY => StartError::Directory(errno),
         STEP_ATTRIBUTES => StartError::Attributes(errno),
@@ -125,7 +131,8 @@ pub fn start(command: &Command<'_>) -> Result<Started, StartError> {
 /// Confines the calling process itself and executes the command in its place. Returns only on failure. For
 /// policies that need no supervisor: nobody listens, a call that the filter traps fails with ENOSYS.
 pub fn execute_in_place(command: &Command<'_>) -> StartError {
-    let script = Pointers::of(&[c"/bin/sh", command.program.as_c_str()], command.arguments.get(1..).unwrap_or(&[]));
+    let script =
+        Pointers::of(&[c"/bin/sh", command.program.as_c_str()], command.arguments.get(1..).unwrap_or(&[]));
     let arguments = Pointers::of(&[], &command.arguments);
     let environment = Pointers::of(&[], &command.environment);
     if let Some(directory) = &command.directory {
@@ -217,7 +224,12 @@ fn restore_attributes(command: &Command<'_>) -> Result<(), Errno> {
 }
 
 /// Executes, as `execvp(3)` does with a file that has no `#!` line: by the shell. Returns only on failure.
-fn execute(command: &Command<'_>, arguments: &Pointers<'_>, script: &Pointers<'_>, environment: &Pointers<'_>) -> Errno {
+fn execute(
+    command: &Command<'_>,
+    arguments: &Pointers<'_>,
+    script: &Pointers<'_>,
+    environment: &Pointers<'_>,
+) -> Errno {
     let program = command.program.as_ptr();
     // SAFETY: a NUL-terminated path and two null-terminated arrays of such strings, all alive.
     unsafe { libc::execve(program, arguments.as_ptr(), environment.as_ptr()) };

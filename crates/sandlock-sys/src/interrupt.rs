@@ -35,7 +35,11 @@ impl Interrupter {
         let mut timer: libc::timer_t = std::ptr::null_mut();
         // SAFETY: both pointers are to live values of the types that timer_create(2) names.
         let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
-        if made == 0 { Ok(Interrupter { timer, _not_send: std::marker::PhantomData }) } else { Err(last_errno()) }
+        if made == 0 {
+            Ok(Interrupter { timer, _not_send: std::marker::PhantomData })
+        } else {
+            Err(last_errno())
+        }
     }
 
     /// Runs `call`; a system call in it that blocks for longer than `patience` fails with EINTR.

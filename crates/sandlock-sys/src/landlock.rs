@@ -6,8 +6,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset as Builder,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    Ruleset as Builder, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 use rustix::io::Errno;
 
@@ -21,7 +21,12 @@ pub const NEWEST_KNOWN: u32 = 7;
 pub fn version() -> u32 {
     // SAFETY: a null attribute of size 0 with this flag only asks for the version.
     let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, LANDLOCK_CREATE_RULESET_VERSION)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
     };
     u32::try_from(version).unwrap_or(0).min(NEWEST_KNOWN)
 }
@@ -104,7 +109,12 @@ impl RulesetBuilder {
     /// # Errors
     ///
     /// When the kernel refuses the rule.
-    pub fn grant(&mut self, place: BorrowedFd<'_>, is_directory: bool, access: FileAccess) -> Result<(), RulesetError> {
+    pub fn grant(
+        &mut self,
+        place: BorrowedFd<'_>,
+        is_directory: bool,
+        access: FileAccess,
+    ) -> Result<(), RulesetError> {
         let mut rights = rights(access, self.abi);
         if !is_directory {
             rights &= AccessFs::from_file(self.abi);
@@ -154,7 +164,9 @@ fn rights(access: FileAccess, abi: ABI) -> BitFlags<AccessFs> {
             // A device node made inside would be a way out: never granted, whoever asks.
             AccessFs::from_all(ABI::V4) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
         }
-        FileAccess::Device => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev,
+        FileAccess::Device => {
+            AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev
+        }
     };
     wanted & AccessFs::from_all(abi)
 }

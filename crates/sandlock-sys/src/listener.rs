@@ -63,9 +63,8 @@ impl Listener {
         // SAFETY: all zeroes is a valid `seccomp_notif`, which is integers only; the kernel demands zeroes.
         let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes at most `sizeof(struct seccomp_notif)` bytes, the size encoded in the request.
-        let done = unsafe {
-            libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, &raw mut raw)
-        };
+        let done =
+            unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, &raw mut raw) };
         if done == 0 {
             return Ok(Notification {
                 id: CallId(raw.id),
@@ -86,7 +85,9 @@ impl Listener {
     /// it proves that the thread number meant this caller all along.
     pub fn is_waiting(&self, id: CallId) -> bool {
         // SAFETY: the kernel reads eight bytes from the pointer, which is to a live `u64`.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID as _, &raw const id.0) == 0 }
+        unsafe {
+            libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID as _, &raw const id.0) == 0
+        }
     }
 
     /// Answers a call: its return value, or the error it fails with. A caller that is gone is not an error.

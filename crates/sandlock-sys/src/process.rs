@@ -33,7 +33,15 @@ pub enum ForkError {
 ///
 /// [`ForkError::OtherThreads`] when there are more threads, else that of `fork(2)`.
 pub fn fork_alone() -> Result<Fork, ForkError> {
-    let threads = thread_count();
+    // A thread that was joined may take a moment to leave the kernel's books.
+    let mut threads = thread_count();
+    for _ in 0..MOST_LOOKS {
+        if threads == 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        threads = thread_count();
+    }
     if threads != 1 {
         return Err(ForkError::OtherThreads(threads));
     }
@@ -92,8 +100,30 @@ pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
 fn thread_count() -> u64 {
     match rustix::fs::stat("/proc/self/task") {
         // Two links belong to the directory itself.
-        Ok(stat) => (stat.st_nlink as u64).saturating_sub(2),
+        Ok(stat) => stat.st_nlink.saturating_sub(2),
         // Without /proc nothing of this works; zero is refused.
         Err(_) => 0,
     }
+}
+
+/// Twenty milliseconds in all.
+const MOST_LOOKS: usize = 100;
+
+/// Takes ownership of a descriptor that this process inherited.
+///
+/// # Errors
+///
+/// EBADF when it is not open; EINVAL for the standard ones, which are inherited anyway.
+pub fn take_inherited(number: i32) -> Result<std::os::fd::OwnedFd, Errno> {
+    use std::os::fd::FromRawFd;
+    if number <= 2 {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: takes numbers only.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: it is open. Descriptors that this program opened itself are marked to be closed by exec and
+    // unknown to whoever named this number, so it is one that came from outside and that nothing else owns.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
 }

@@ -48,9 +48,8 @@ fn install_with(filter: &[Instruction], flags: libc::c_ulong) -> Result<i32, Err
     let program =
         libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_ptr() as *mut Instruction };
     // SAFETY: `program` describes `filter`, which outlives the call; the kernel copies and only reads it.
-    let installed = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-    };
+    let installed =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     if installed >= 0 { Ok(installed as i32) } else { Err(last_errno()) }
 }
 

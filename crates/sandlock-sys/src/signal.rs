@@ -139,8 +139,34 @@ pub const CHILD: i32 = libc::SIGCHLD;
 
 /// The signals that would end or stop a process which does not expect them, and that can be blocked. Not those
 /// of mistakes in the program itself.
-pub const ALL_THAT_END_OR_STOP: [i32; 16] = [
-    libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2,
-    libc::SIGPIPE, libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF, libc::SIGIO, libc::SIGPWR, libc::SIGTSTP,
-    libc::SIGTTIN, libc::SIGTTOU,
+pub const ALL_THAT_END_OR_STOP: [i32; 17] = [
+    libc::SIGCHLD,
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGPIPE,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGCONT,
 ];
+
+/// Gives the calling thread back the mask that it had.
+pub fn restore(mask: &Mask) {
+    // SAFETY: the mask was filled by the kernel; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) };
+}
+
+/// Stops the calling process, as a terminal's Ctrl-Z would: returns when it is continued.
+pub fn stop_this_process() {
+    // SAFETY: takes a number only.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}

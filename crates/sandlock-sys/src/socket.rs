@@ -13,8 +13,7 @@ use crate::listener::last_errno;
 /// That of `bind(2)`.
 pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads `len` bytes from a live slice of that length.
-    let done = unsafe {
-        libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
-    };
+    let done =
+        unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t) };
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }

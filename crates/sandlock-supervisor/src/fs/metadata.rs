@@ -47,7 +47,8 @@ impl Subject {
         follow: Follow,
     ) -> Result<Self, Failure> {
         let name = path::read(call.tid, call.pointer(path))?;
-        let base = directory.map_or(Base::WorkingDirectory, |register| Base::Descriptor(call.descriptor(register)));
+        let base =
+            directory.map_or(Base::WorkingDirectory, |register| Base::Descriptor(call.descriptor(register)));
         let handle = path::pin(cx, call, &base, &name, follow)?;
         Self::of(cx, handle, NamedBy::Path)
     }
@@ -59,7 +60,8 @@ impl Subject {
             return Err(Errno::INVAL.into());
         }
         let follow = if flags.contains(AtFlags::SYMLINK_NOFOLLOW) { Follow::No } else { Follow::Yes };
-        if flags.contains(AtFlags::EMPTY_PATH) && path::read_string(call.tid, call.pointer(path))?.is_empty() {
+        if flags.contains(AtFlags::EMPTY_PATH) && path::read_string(call.tid, call.pointer(path))?.is_empty()
+        {
             let handle = path::open_base(cx, call, &Base::Descriptor(call.descriptor(0)))?;
             return Self::of(cx, handle, NamedBy::Path);
         }
@@ -212,9 +214,11 @@ pub(crate) fn fremovexattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failur
 fn change_mode(cx: &Context<'_>, call: &Call, subject: Subject, mode: usize) -> Result<Done, Failure> {
     let mode = Mode::from_raw_mode(call.int(mode) as u32 & 0o7777);
     let subject = subject.check(cx, call)?;
-    perform(&subject, |file| rustix::fs::fchmod(file, mode), |path| {
-        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())
-    })
+    perform(
+        &subject,
+        |file| rustix::fs::fchmod(file, mode),
+        |path| rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()),
+    )
 }
 
 fn change_owner(cx: &Context<'_>, call: &Call, subject: Subject, owner: usize) -> Result<Done, Failure> {
@@ -222,37 +226,52 @@ fn change_owner(cx: &Context<'_>, call: &Call, subject: Subject, owner: usize) -
     let id = |register| Some(call.int(register) as u32).filter(|id| *id != u32::MAX);
     let (user, group) = (id(owner).map(Uid::from_raw), id(owner + 1).map(Gid::from_raw));
     let subject = subject.check(cx, call)?;
-    perform(&subject, |file| rustix::fs::fchown(file, user, group), |path| {
-        rustix::fs::chownat(CWD, path, user, group, AtFlags::empty())
-    })
+    perform(
+        &subject,
+        |file| rustix::fs::fchown(file, user, group),
+        |path| rustix::fs::chownat(CWD, path, user, group, AtFlags::empty()),
+    )
 }
 
-fn change_times(cx: &Context<'_>, call: &Call, subject: Subject, at: usize, unit: Unit) -> Result<Done, Failure> {
+fn change_times(
+    cx: &Context<'_>,
+    call: &Call,
+    subject: Subject,
+    at: usize,
+    unit: Unit,
+) -> Result<Done, Failure> {
     let times = read_times(call, call.pointer(at), unit)?;
     let subject = subject.check(cx, call)?;
-    perform(&subject, |file| rustix::fs::futimens(file, &times), |path| {
-        rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())
-    })
+    perform(
+        &subject,
+        |file| rustix::fs::futimens(file, &times),
+        |path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
+    )
 }
 
 fn set_attribute(cx: &Context<'_>, call: &Call, subject: Subject) -> Result<Done, Failure> {
     let name = read_attribute_name(call)?;
-    let size = usize::try_from(call.long(3)).ok().filter(|size| *size <= XATTR_SIZE_MAX).ok_or(Errno::TOOBIG)?;
+    let size =
+        usize::try_from(call.long(3)).ok().filter(|size| *size <= XATTR_SIZE_MAX).ok_or(Errno::TOOBIG)?;
     let mut value = vec![0; size];
     memory::read(call.tid, call.pointer(2), &mut value)?;
     let flags = XattrFlags::from_bits(call.int(4) as u32).ok_or(Errno::INVAL)?;
     let subject = subject.check(cx, call)?;
-    perform(&subject, |file| rustix::fs::fsetxattr(file, &name[..], &value, flags), |path| {
-        rustix::fs::setxattr(path, &name[..], &value, flags)
-    })
+    perform(
+        &subject,
+        |file| rustix::fs::fsetxattr(file, &name[..], &value, flags),
+        |path| rustix::fs::setxattr(path, &name[..], &value, flags),
+    )
 }
 
 fn remove_attribute(cx: &Context<'_>, call: &Call, subject: Subject) -> Result<Done, Failure> {
     let name = read_attribute_name(call)?;
     let subject = subject.check(cx, call)?;
-    perform(&subject, |file| rustix::fs::fremovexattr(file, &name[..]), |path| {
-        rustix::fs::removexattr(path, &name[..])
-    })
+    perform(
+        &subject,
+        |file| rustix::fs::fremovexattr(file, &name[..]),
+        |path| rustix::fs::removexattr(path, &name[..]),
+    )
 }
 
 /// Performs on the descriptor that the caller named, or on the inode that its path led to.

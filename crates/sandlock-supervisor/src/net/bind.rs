@@ -36,4 +36,3 @@ fn perform(socket: &OwnedFd, address: &RawAddress) -> Result<Done, Failure> {
     sandlock_sys::socket::bind(socket.as_fd(), address.bytes())?;
     Ok(Done::Value(0))
 }
-

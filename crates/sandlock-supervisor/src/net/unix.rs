@@ -173,4 +173,3 @@ impl Waiting for Connect {
 /// `offsetof(struct sockaddr_un, sun_path)`.
 const SUN_PATH: usize = 2;
 const SOCKADDR_UN: usize = 110;
-

@@ -11,13 +11,47 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "descriptors: opened under Landlock, used freely",
         &[
-            Sysno::read, Sysno::write, Sysno::close, Sysno::fstat, Sysno::lseek, Sysno::pread64, Sysno::pwrite64,
-            Sysno::readv, Sysno::writev, Sysno::preadv, Sysno::pwritev, Sysno::preadv2, Sysno::pwritev2,
-            Sysno::dup, Sysno::dup3, Sysno::fcntl, Sysno::flock, Sysno::fsync, Sysno::fdatasync, Sysno::ftruncate,
-            Sysno::getdents64, Sysno::fchdir, Sysno::sendfile, Sysno::splice, Sysno::tee, Sysno::vmsplice,
-            Sysno::sync_file_range, Sysno::fallocate, Sysno::fadvise64, Sysno::readahead, Sysno::copy_file_range,
-            Sysno::syncfs, Sysno::sync, Sysno::fstatfs, Sysno::pipe2, Sysno::io_setup,
-            Sysno::io_destroy, Sysno::io_submit, Sysno::io_cancel, Sysno::io_getevents, Sysno::io_pgetevents,
+            Sysno::read,
+            Sysno::write,
+            Sysno::close,
+            Sysno::fstat,
+            Sysno::lseek,
+            Sysno::pread64,
+            Sysno::pwrite64,
+            Sysno::readv,
+            Sysno::writev,
+            Sysno::preadv,
+            Sysno::pwritev,
+            Sysno::preadv2,
+            Sysno::pwritev2,
+            Sysno::dup,
+            Sysno::dup3,
+            Sysno::fcntl,
+            Sysno::flock,
+            Sysno::fsync,
+            Sysno::fdatasync,
+            Sysno::ftruncate,
+            Sysno::getdents64,
+            Sysno::fchdir,
+            Sysno::sendfile,
+            Sysno::splice,
+            Sysno::tee,
+            Sysno::vmsplice,
+            Sysno::sync_file_range,
+            Sysno::fallocate,
+            Sysno::fadvise64,
+            Sysno::readahead,
+            Sysno::copy_file_range,
+            Sysno::syncfs,
+            Sysno::sync,
+            Sysno::fstatfs,
+            Sysno::pipe2,
+            Sysno::io_setup,
+            Sysno::io_destroy,
+            Sysno::io_submit,
+            Sysno::io_cancel,
+            Sysno::io_getevents,
+            Sysno::io_pgetevents,
             Sysno::cachestat,
         ],
     )?;
@@ -29,26 +63,61 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "waiting on descriptors",
         &[
-            Sysno::ppoll, Sysno::pselect6, Sysno::epoll_create1, Sysno::epoll_ctl, Sysno::epoll_pwait,
-            Sysno::epoll_pwait2, Sysno::eventfd2, Sysno::signalfd4, Sysno::timerfd_create, Sysno::timerfd_settime,
-            Sysno::timerfd_gettime, Sysno::inotify_init1, Sysno::inotify_add_watch, Sysno::inotify_rm_watch,
+            Sysno::ppoll,
+            Sysno::pselect6,
+            Sysno::epoll_create1,
+            Sysno::epoll_ctl,
+            Sysno::epoll_pwait,
+            Sysno::epoll_pwait2,
+            Sysno::eventfd2,
+            Sysno::signalfd4,
+            Sysno::timerfd_create,
+            Sysno::timerfd_settime,
+            Sysno::timerfd_gettime,
+            Sysno::inotify_init1,
+            Sysno::inotify_add_watch,
+            Sysno::inotify_rm_watch,
         ],
     )?;
     #[cfg(target_arch = "x86_64")]
     rows.allow(
         "waiting on descriptors",
         &[
-            Sysno::poll, Sysno::select, Sysno::epoll_create, Sysno::epoll_wait, Sysno::eventfd, Sysno::signalfd,
+            Sysno::poll,
+            Sysno::select,
+            Sysno::epoll_create,
+            Sysno::epoll_wait,
+            Sysno::eventfd,
+            Sysno::signalfd,
             Sysno::inotify_init,
         ],
     )?;
     rows.allow(
         "paths: Landlock decides what they reach",
         &[
-            Sysno::mkdirat, Sysno::mknodat, Sysno::unlinkat, Sysno::renameat2, Sysno::linkat, Sysno::symlinkat,
-            Sysno::readlinkat, Sysno::faccessat, Sysno::faccessat2, Sysno::statx, Sysno::statfs, Sysno::getcwd,
-            Sysno::chdir, Sysno::umask, Sysno::getxattr, Sysno::lgetxattr, Sysno::fgetxattr, Sysno::listxattr,
-            Sysno::llistxattr, Sysno::flistxattr, Sysno::getxattrat, Sysno::listxattrat, Sysno::name_to_handle_at,
+            Sysno::mkdirat,
+            Sysno::mknodat,
+            Sysno::unlinkat,
+            Sysno::renameat2,
+            Sysno::linkat,
+            Sysno::symlinkat,
+            Sysno::readlinkat,
+            Sysno::faccessat,
+            Sysno::faccessat2,
+            Sysno::statx,
+            Sysno::statfs,
+            Sysno::getcwd,
+            Sysno::chdir,
+            Sysno::umask,
+            Sysno::getxattr,
+            Sysno::lgetxattr,
+            Sysno::fgetxattr,
+            Sysno::listxattr,
+            Sysno::llistxattr,
+            Sysno::flistxattr,
+            Sysno::getxattrat,
+            Sysno::listxattrat,
+            Sysno::name_to_handle_at,
             Sysno::file_getattr,
         ],
     )?;
@@ -56,8 +125,20 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "paths: Landlock decides what they reach",
         &[
-            Sysno::stat, Sysno::lstat, Sysno::newfstatat, Sysno::access, Sysno::creat, Sysno::rename, Sysno::renameat,
-            Sysno::mkdir, Sysno::rmdir, Sysno::link, Sysno::unlink, Sysno::symlink, Sysno::readlink, Sysno::mknod,
+            Sysno::stat,
+            Sysno::lstat,
+            Sysno::newfstatat,
+            Sysno::access,
+            Sysno::creat,
+            Sysno::rename,
+            Sysno::renameat,
+            Sysno::mkdir,
+            Sysno::rmdir,
+            Sysno::link,
+            Sysno::unlink,
+            Sysno::symlink,
+            Sysno::readlink,
+            Sysno::mknod,
             Sysno::ustat,
         ],
     )?;
@@ -79,7 +160,13 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.refuse(
         Errno::PERM,
         "reaches files past every path",
-        &[Sysno::open_by_handle_at, Sysno::fanotify_init, Sysno::fanotify_mark, Sysno::quotactl, Sysno::quotactl_fd],
+        &[
+            Sysno::open_by_handle_at,
+            Sysno::fanotify_init,
+            Sysno::fanotify_mark,
+            Sysno::quotactl,
+            Sysno::quotactl_fd,
+        ],
     )
 }
 
@@ -92,15 +179,25 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         return Ok(());
     }
     // Landlock before version 3 does not see truncation, and O_TRUNC truncates without write access (open(2)).
-    const WHY_NOT: &str = "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
+    const WHY_NOT: &str =
+        "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
     let truncating = |flags| {
-        let wants = |mode| Clause::when([Test::any_bit(flags, O_TRUNC), Test::MaskedEq { arg: flags, mask: 3, value: mode }], fail(Errno::ACCESS));
+        let wants = |mode| {
+            Clause::when(
+                [Test::any_bit(flags, O_TRUNC), Test::MaskedEq { arg: flags, mask: 3, value: mode }],
+                fail(Errno::ACCESS),
+            )
+        };
         vec![wants(0), wants(3)]
     };
     rows.by_registers(Sysno::openat, truncating(2), Action::Allow, WHY_NOT)?;
     #[cfg(target_arch = "x86_64")]
     rows.by_registers(Sysno::open, truncating(1), Action::Allow, WHY_NOT)?;
-    rows.refuse(Errno::NOSYS, "its flags are in memory, and this kernel's Landlock does not cover truncation", &[Sysno::openat2])?;
+    rows.refuse(
+        Errno::NOSYS,
+        "its flags are in memory, and this kernel's Landlock does not cover truncation",
+        &[Sysno::openat2],
+    )?;
     rows.refuse(Errno::ACCESS, "this kernel's Landlock does not cover truncation", &[Sysno::truncate])
 }
 
@@ -137,7 +234,11 @@ fn metadata(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         if needs.supervised {
             rows.trap(call, handler, WHY)?;
         } else {
-            rows.refuse(Errno::PERM, "metadata has no Landlock right, and this run has no supervisor", &[call])?;
+            rows.refuse(
+                Errno::PERM,
+                "metadata has no Landlock right, and this run has no supervisor",
+                &[call],
+            )?;
         }
     }
     rows.refuse(

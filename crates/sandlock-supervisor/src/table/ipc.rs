@@ -16,5 +16,9 @@ pub(super) fn rows(rows: &mut Rows) -> Result<(), TableError> {
             Sysno::mq_unlink, Sysno::mq_timedsend, Sysno::mq_timedreceive, Sysno::mq_notify, Sysno::mq_getsetattr,
         ],
     )?;
-    rows.refuse(Errno::PERM, "the keyrings are the user's", &[Sysno::add_key, Sysno::request_key, Sysno::keyctl])
+    rows.refuse(
+        Errno::PERM,
+        "the keyrings are the user's",
+        &[Sysno::add_key, Sysno::request_key, Sysno::keyctl],
+    )
 }

@@ -27,8 +27,15 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "the data path of sockets that exist",
         &[
-            Sysno::accept, Sysno::accept4, Sysno::recvfrom, Sysno::recvmsg, Sysno::recvmmsg, Sysno::shutdown,
-            Sysno::getsockname, Sysno::getpeername, Sysno::getsockopt,
+            Sysno::accept,
+            Sysno::accept4,
+            Sysno::recvfrom,
+            Sysno::recvmsg,
+            Sysno::recvmmsg,
+            Sysno::shutdown,
+            Sysno::getsockname,
+            Sysno::getpeername,
+            Sysno::getsockopt,
         ],
     )?;
     rows.by_registers(
@@ -67,7 +74,13 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     {
         let fast_open = vec![Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP))];
         if needs.datagrams_checked {
-            rows.trap_unless(call, fast_open, Action::Trap, handler, "a datagram's destination is in memory")?;
+            rows.trap_unless(
+                call,
+                fast_open,
+                Action::Trap,
+                handler,
+                "a datagram's destination is in memory",
+            )?;
         } else {
             rows.by_registers(
                 call,
@@ -82,7 +95,10 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 
 /// Without a supervisor whatever needs one is refused.
 fn kernel_only(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    rows.allow("Landlock decides on TCP ports; UDP and ICMP are either free or absent", &[Sysno::connect, Sysno::bind])?;
+    rows.allow(
+        "Landlock decides on TCP ports; UDP and ICMP are either free or absent",
+        &[Sysno::connect, Sysno::bind],
+    )?;
     rows.refuse(Errno::ACCESS, "binds by itself, which Landlock does not see", &[Sysno::listen])?;
     let calls = if needs.datagrams_checked { fail(Errno::ACCESS) } else { Action::Allow };
     for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {

@@ -12,16 +12,58 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "the caller itself",
         &[
-            Sysno::getpid, Sysno::gettid, Sysno::getppid, Sysno::getuid, Sysno::geteuid, Sysno::getgid,
-            Sysno::getegid, Sysno::getgroups, Sysno::getresuid, Sysno::getresgid, Sysno::getpgid, Sysno::getsid,
-            Sysno::setuid, Sysno::setgid, Sysno::setreuid, Sysno::setregid, Sysno::setresuid, Sysno::setresgid,
-            Sysno::setfsuid, Sysno::setfsgid, Sysno::setgroups, Sysno::capget, Sysno::capset, Sysno::setpgid,
-            Sysno::setsid, Sysno::execve, Sysno::execveat, Sysno::exit, Sysno::exit_group, Sysno::wait4,
-            Sysno::waitid, Sysno::set_tid_address, Sysno::set_robust_list, Sysno::personality, Sysno::rseq,
-            Sysno::futex, Sysno::futex_waitv, Sysno::futex_wait, Sysno::futex_wake, Sysno::futex_requeue,
-            Sysno::sched_yield, Sysno::restart_syscall, Sysno::seccomp, Sysno::landlock_create_ruleset,
-            Sysno::landlock_add_rule, Sysno::landlock_restrict_self, Sysno::lsm_get_self_attr,
-            Sysno::lsm_list_modules, Sysno::getrlimit, Sysno::setrlimit, Sysno::getrusage, Sysno::times,
+            Sysno::getpid,
+            Sysno::gettid,
+            Sysno::getppid,
+            Sysno::getuid,
+            Sysno::geteuid,
+            Sysno::getgid,
+            Sysno::getegid,
+            Sysno::getgroups,
+            Sysno::getresuid,
+            Sysno::getresgid,
+            Sysno::getpgid,
+            Sysno::getsid,
+            Sysno::setuid,
+            Sysno::setgid,
+            Sysno::setreuid,
+            Sysno::setregid,
+            Sysno::setresuid,
+            Sysno::setresgid,
+            Sysno::setfsuid,
+            Sysno::setfsgid,
+            Sysno::setgroups,
+            Sysno::capget,
+            Sysno::capset,
+            Sysno::setpgid,
+            Sysno::setsid,
+            Sysno::execve,
+            Sysno::execveat,
+            Sysno::exit,
+            Sysno::exit_group,
+            Sysno::wait4,
+            Sysno::waitid,
+            Sysno::set_tid_address,
+            Sysno::set_robust_list,
+            Sysno::personality,
+            Sysno::rseq,
+            Sysno::futex,
+            Sysno::futex_waitv,
+            Sysno::futex_wait,
+            Sysno::futex_wake,
+            Sysno::futex_requeue,
+            Sysno::sched_yield,
+            Sysno::restart_syscall,
+            Sysno::seccomp,
+            Sysno::landlock_create_ruleset,
+            Sysno::landlock_add_rule,
+            Sysno::landlock_restrict_self,
+            Sysno::lsm_get_self_attr,
+            Sysno::lsm_list_modules,
+            Sysno::getrlimit,
+            Sysno::setrlimit,
+            Sysno::getrusage,
+            Sysno::times,
             Sysno::getcpu,
         ],
     )?;
@@ -29,23 +71,41 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "the caller itself",
         &[
-            Sysno::fork, Sysno::vfork, Sysno::getpgrp, Sysno::pause, Sysno::arch_prctl, Sysno::set_thread_area,
-            Sysno::get_thread_area, Sysno::uretprobe,
+            Sysno::fork,
+            Sysno::vfork,
+            Sysno::getpgrp,
+            Sysno::pause,
+            Sysno::arch_prctl,
+            Sysno::set_thread_area,
+            Sysno::get_thread_area,
+            Sysno::uretprobe,
         ],
     )?;
     rows.allow(
         "looks at a process without changing it",
         &[
-            Sysno::getpriority, Sysno::sched_getparam, Sysno::sched_getscheduler, Sysno::sched_getattr,
-            Sysno::sched_getaffinity, Sysno::sched_get_priority_max, Sysno::sched_get_priority_min,
-            Sysno::sched_rr_get_interval, Sysno::ioprio_get, Sysno::pidfd_open,
+            Sysno::getpriority,
+            Sysno::sched_getparam,
+            Sysno::sched_getscheduler,
+            Sysno::sched_getattr,
+            Sysno::sched_getaffinity,
+            Sysno::sched_get_priority_max,
+            Sysno::sched_get_priority_min,
+            Sysno::sched_rr_get_interval,
+            Sysno::ioprio_get,
+            Sysno::pidfd_open,
         ],
     )?;
     rows.allow(
         "the caller's own signals",
         &[
-            Sysno::rt_sigaction, Sysno::rt_sigprocmask, Sysno::rt_sigreturn, Sysno::rt_sigpending,
-            Sysno::rt_sigtimedwait, Sysno::rt_sigsuspend, Sysno::sigaltstack,
+            Sysno::rt_sigaction,
+            Sysno::rt_sigprocmask,
+            Sysno::rt_sigreturn,
+            Sysno::rt_sigpending,
+            Sysno::rt_sigtimedwait,
+            Sysno::rt_sigsuspend,
+            Sysno::sigaltstack,
         ],
     )?;
     namespaces(rows, needs)?;
@@ -78,14 +138,23 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         unshare.push(Clause::when([Test::any_bit(0, CLONE_FILES)], fail(Errno::PERM)));
         close_range.push(Clause::when([Test::any_bit(2, CLOSE_RANGE_UNSHARE)], fail(Errno::INVAL)));
     }
-    rows.by_registers(Sysno::clone, clone, Action::Allow, "no new namespaces; threads share their descriptors where needed")?;
+    rows.by_registers(
+        Sysno::clone,
+        clone,
+        Action::Allow,
+        "no new namespaces; threads share their descriptors where needed",
+    )?;
     rows.by_registers(Sysno::unshare, unshare, Action::Allow, "no new namespaces")?;
     if close_range.is_empty() {
         rows.allow("descriptors", &[Sysno::close_range])?;
     } else {
         rows.by_registers(Sysno::close_range, close_range, Action::Allow, "threads share their descriptors")?;
     }
-    rows.refuse(Errno::NOSYS, "its flags are in memory; the C library falls back to clone", &[Sysno::clone3])?;
+    rows.refuse(
+        Errno::NOSYS,
+        "its flags are in memory; the C library falls back to clone",
+        &[Sysno::clone3],
+    )?;
     rows.refuse(Errno::PERM, "no other namespaces", &[Sysno::setns])
 }
 
@@ -157,7 +226,8 @@ fn fail_with_nothing() -> Action {
 }
 
 /// NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-const CLONE_NEW: u32 = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
+const CLONE_NEW: u32 =
+    0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
 /// Part of the exit signal in `clone`, a namespace in `unshare`.
 const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_FILES: u32 = 0x400;

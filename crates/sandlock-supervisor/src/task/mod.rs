@@ -2,4 +2,4 @@
 
 pub(crate) mod others;
 pub(crate) mod signals;
-pub mod tree;
+pub(crate) mod tree;

@@ -1,0 +1,55 @@
+//! The environment of the command.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, NulError, OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+/// What the command's environment is made of: the caller's, whole or only the harmless part, and additions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Take over only [`Environment::HARMLESS`] of the caller's.
+    pub clean: bool,
+    /// Set these, in place of the caller's.
+    pub set: Vec<(OsString, OsString)>,
+}
+
+impl Environment {
+    /// What `clean` takes over: where programs are, who runs them, what their terminal and language are.
+    pub const HARMLESS: [&str; 12] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TERM",
+        "COLORTERM",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "NO_COLOR",
+    ];
+
+    /// The variables, later settings winning; `private` ones only where the person set none.
+    pub(crate) fn variables(&self, private: &[(OsString, OsString)]) -> BTreeMap<OsString, OsString> {
+        let inherited = std::env::vars_os()
+            .filter(|(name, _)| !self.clean || Self::HARMLESS.iter().any(|harmless| name == harmless));
+        let mut variables: BTreeMap<_, _> = inherited.collect();
+        variables.extend(private.iter().cloned());
+        variables.extend(self.set.iter().cloned());
+        variables
+    }
+}
+
+/// As `execve` takes them.
+pub(crate) fn as_strings(variables: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, NulError> {
+    variables
+        .into_iter()
+        .map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()))
+        .collect()
+}
+
+/// A string as `execve` takes it.
+pub(crate) fn as_string(text: &OsStr) -> Result<CString, NulError> {
+    CString::new(text.as_encoded_bytes())
+}

@@ -1,0 +1,136 @@
+//! Why a run could not be planned or launched.
+
+use std::ffi::{NulError, OsString};
+use std::io;
+use std::path::PathBuf;
+
+use sandlock_filter::{CompileError, TableError};
+use sandlock_names::ResolveError;
+use sandlock_policy::{BuildError, escape_terminal};
+use sandlock_supervisor::message::Step;
+use sandlock_sys::process::ForkError;
+
+/// Why a policy and a command could not be made into a plan. Nothing was executed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There is no command.
+    #[error("no command was given")]
+    NoCommand,
+    /// The command was not found in `PATH`, or the path does not exist.
+    #[error("command not found: {}", shown(.0))]
+    CommandNotFound(OsString),
+    /// The command exists and cannot be executed.
+    #[error("the command {} cannot be executed", shown(.command))]
+    CommandNotExecutable {
+        /// As it was given.
+        command: OsString,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A path of a file rule does not exist or cannot be opened.
+    #[error("{flag} {}: the path cannot be opened", shown(.path.as_os_str()))]
+    Path {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory.
+    #[error("the working directory {} cannot be entered", shown(.path.as_os_str()))]
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The private temporary directory.
+    #[error("no private temporary directory could be made")]
+    Temporary(#[source] io::Error),
+    /// A name in a rule.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A rule that cannot be enforced.
+    #[error(transparent)]
+    Rule(#[from] BuildError),
+    /// The kernel lacks something.
+    #[error("this kernel cannot enforce {what}: {remedy}")]
+    Kernel {
+        /// What it lacks.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// `--kernel-only`, and something that needs the supervisor.
+    #[error("--kernel-only cannot enforce {0}: it needs the supervisor")]
+    NeedsSupervisor(String),
+    /// The kernel refused a Landlock ruleset.
+    #[error("the Landlock ruleset cannot be made")]
+    Ruleset(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An argument or variable contains a NUL byte.
+    #[error("an argument, variable or path contains a NUL byte")]
+    Nul(#[from] NulError),
+    /// The table contradicts itself: a mistake in sandlock.
+    #[error("the system call table cannot be built")]
+    Table(#[from] TableError),
+    /// The filter could not be compiled: a mistake in sandlock.
+    #[error("the filter cannot be compiled")]
+    Filter(#[from] CompileError),
+}
+
+/// Why a plan could not be launched. Nothing was executed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The caller has other threads, or no process could be made.
+    #[error(transparent)]
+    Fork(#[from] ForkError),
+    /// The launcher could not set itself up.
+    #[error("the launcher cannot be set up")]
+    Launcher(#[source] io::Error),
+    /// The command could not be executed.
+    #[error("the command {} cannot be executed", shown(.command))]
+    Exec {
+        /// As it was given.
+        command: OsString,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A step of setting up the sandbox failed.
+    #[error("{}", failed_step(*.step))]
+    Step {
+        /// Which.
+        step: Step,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The supervisor ended before the command did; what was left of its tree was killed.
+    #[error("the supervisor died, and the command was killed with it")]
+    SupervisorDied,
+}
+
+fn failed_step(step: Step) -> &'static str {
+    match step {
+        Step::Supervisor => "the supervisor cannot be set up",
+        Step::Capabilities => "capabilities cannot be dropped",
+        Step::Landlock => "the Landlock domain cannot be entered (sixteen can be nested)",
+        Step::Filter => {
+            "the seccomp filter cannot be installed (inside another sandbox with a supervisor of its own?)"
+        }
+        Step::Directory => "the working directory cannot be entered",
+        Step::Process => "no process can be made for the command",
+        Step::Exec => "the command cannot be executed",
+        _ => "the sandbox cannot be set up",
+    }
+}
+
+fn shown(text: &std::ffi::OsStr) -> String {
+    escape_terminal(&text.to_string_lossy())
+}

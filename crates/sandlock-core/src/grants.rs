@@ -1,0 +1,158 @@
+//! File rules made into grants: open places, the access to each, and where it comes from.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use sandlock_policy::{Base, FileRules, base, installation_prefixes};
+use sandlock_sys::landlock::FileAccess;
+
+use crate::PlanError;
+use crate::executable::Executable;
+
+/// One place and what may be done there.
+#[derive(Debug)]
+pub struct Grant {
+    /// The path, as the rule or the base has it.
+    pub path: PathBuf,
+    /// What may be done.
+    pub access: FileAccess,
+    /// Where it comes from.
+    pub origin: Origin,
+    pub(crate) place: OwnedFd,
+    pub(crate) is_directory: bool,
+}
+
+/// Where a grant comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// `-r` or `-w`.
+    Flag,
+    /// The standard base.
+    Base,
+    /// The working directory, which the base makes readable.
+    WorkingDirectory,
+    /// The installation of the command or of its interpreter.
+    Installation,
+    /// The private temporary directory.
+    Temporary,
+}
+
+/// Opens every place that the command may reach.
+///
+/// # Errors
+///
+/// [`PlanError::Path`] for a path of a flag that cannot be opened. Places of the base may be missing.
+pub(crate) fn grants(
+    rules: &FileRules,
+    executable: &Executable,
+    directory: &Path,
+    home: Option<&Path>,
+    temporary: Option<&Path>,
+) -> Result<Vec<Grant>, PlanError> {
+    let mut grants = Vec::new();
+    if rules.base == Base::Standard {
+        add_base(&mut grants);
+        if !holds_the_home(directory, home) {
+            add_if_there(&mut grants, directory, FileAccess::Read, Origin::WorkingDirectory);
+        }
+        let mut prefixes: Vec<PathBuf> =
+            executable.files.iter().flat_map(|file| installation_prefixes(file, home)).collect();
+        prefixes.sort();
+        prefixes.dedup();
+        for prefix in prefixes {
+            add_if_there(&mut grants, &prefix, FileAccess::Read, Origin::Installation);
+        }
+    }
+    if let Some(temporary) = temporary {
+        add_if_there(&mut grants, temporary, FileAccess::Write, Origin::Temporary);
+    }
+    let flags = [("-r", &rules.read, FileAccess::Read), ("-w", &rules.write, FileAccess::Write)];
+    for (flag, paths, access) in flags {
+        for path in paths {
+            let grant = open(&directory.join(path), access, Origin::Flag)
+                .map_err(|errno| PlanError::Path { flag, path: path.clone(), source: errno.into() })?;
+            grants.push(grant);
+        }
+    }
+    Ok(grants)
+}
+
+/// Whether making it readable would make the home directory readable.
+pub(crate) fn holds_the_home(directory: &Path, home: Option<&Path>) -> bool {
+    let real = directory.canonicalize();
+    let directory = real.as_deref().unwrap_or(directory);
+    home.is_some_and(|home| {
+        home.starts_with(directory) || home.canonicalize().is_ok_and(|home| home.starts_with(directory))
+    })
+}
+
+fn add_base(grants: &mut Vec<Grant>) {
+    for path in base::READ {
+        // Most distributions have /bin and the like as links into /usr, which is granted already.
+        if rustix::fs::readlink(*path, Vec::new()).is_ok_and(|target| target.to_bytes().starts_with(b"usr/"))
+        {
+            continue;
+        }
+        add_if_there(grants, Path::new(path), FileAccess::Read, Origin::Base);
+    }
+    if rustix::process::geteuid().is_root() {
+        for path in expand(base::READ_ETC_AS_ROOT) {
+            add_if_there(grants, &path, FileAccess::Read, Origin::Base);
+        }
+    } else {
+        for path in base::READ_ETC {
+            add_if_there(grants, Path::new(path), FileAccess::Read, Origin::Base);
+        }
+    }
+    for path in base::WRITE_DEVICES.iter().chain(base::TERMINAL_DEVICES) {
+        add_if_there(grants, Path::new(path), FileAccess::Device, Origin::Base);
+    }
+}
+
+/// Replaces each entry that ends in `*` by the files that it stands for.
+fn expand(entries: &[&str]) -> Vec<PathBuf> {
+    let names: Vec<_> =
+        std::fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    let mut paths = Vec::new();
+    for entry in entries {
+        match entry.strip_suffix('*') {
+            Some(start) => {
+                let of_etc = start.strip_prefix("/etc/").unwrap_or(start).as_bytes();
+                let matching = names.iter().filter(|name| name.as_bytes().starts_with(of_etc));
+                paths.extend(matching.map(|name| Path::new("/etc").join(name)));
+            }
+            // Asking the directory once is cheaper than asking for each of a hundred entries.
+            None if first_component(entry).is_some_and(|first| !names.iter().any(|name| name == first)) => {}
+            None => paths.push(PathBuf::from(entry)),
+        }
+    }
+    paths
+}
+
+fn first_component(entry: &str) -> Option<&OsStr> {
+    entry.strip_prefix("/etc/")?.split('/').next().map(OsStr::new)
+}
+
+fn add_if_there(grants: &mut Vec<Grant>, path: &Path, access: FileAccess, origin: Origin) {
+    if let Ok(grant) = open(path, access, origin) {
+        grants.push(grant);
+    }
+}
+
+fn open(path: &Path, access: FileAccess, origin: Origin) -> Result<Grant, rustix::io::Errno> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    Ok(Grant { path: path.to_owned(), access, origin, place, is_directory: kind == FileType::Directory })
+}
+
+/// The real paths of what may be written.
+pub(crate) fn writable(grants: &[Grant]) -> Vec<PathBuf> {
+    grants
+        .iter()
+        .filter(|grant| grant.access == FileAccess::Write)
+        .filter_map(|grant| grant.path.canonicalize().ok())
+        .collect()
+}

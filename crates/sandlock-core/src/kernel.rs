@@ -1,0 +1,142 @@
+//! What this kernel offers, and what carries what.
+
+use sandlock_sys::{landlock, pidfd, seccomp};
+
+/// What the kernel offers to sandboxes of ordinary users.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// The Landlock version, 0 when there is none.
+    pub landlock: u32,
+    /// `SECCOMP_RET_USER_NOTIF`.
+    pub user_notification: bool,
+    /// Trapped calls are not interrupted half-way (Linux 5.19).
+    pub wait_killable: bool,
+    /// Threads can be told apart by handle (Linux 6.9).
+    pub thread_handles: bool,
+}
+
+/// One thing that a run needs, and what carries it here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ability {
+    /// What is enforced.
+    pub what: &'static str,
+    /// By which mechanism; `None` when nothing here can.
+    pub carried_by: Option<&'static str>,
+    /// What to do about it when nothing can.
+    pub otherwise: &'static str,
+}
+
+impl Kernel {
+    /// Asks the kernel. Changes nothing.
+    #[must_use]
+    pub fn probe() -> Self {
+        let seccomp = seccomp::Features::probe();
+        Kernel {
+            release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            landlock: landlock::version(),
+            user_notification: seccomp.user_notification,
+            wait_killable: seccomp.wait_killable,
+            thread_handles: pidfd::has_thread_handles(),
+        }
+    }
+
+    /// As if Landlock were no newer than this.
+    #[must_use]
+    pub fn with_landlock_at_most(mut self, version: Option<u32>) -> Self {
+        self.landlock = version.map_or(self.landlock, |version| version.min(self.landlock));
+        self
+    }
+
+    /// What a run needs and what carries it here.
+    #[must_use]
+    pub fn abilities(&self) -> Vec<Ability> {
+        let by = |available: bool, mechanism| available.then_some(mechanism);
+        let either = |available, mechanism, other| Some(if available { mechanism } else { other });
+        let landlock = |version| self.landlock >= version;
+        vec![
+            Ability {
+                what: "files and directories",
+                carried_by: by(landlock(1), "Landlock"),
+                otherwise: "boot Linux 5.13 or later with Landlock (CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the lsm= list)",
+            },
+            Ability {
+                what: "destinations of connect and send",
+                carried_by: by(
+                    self.user_notification,
+                    "seccomp user notification: the supervisor performs the call",
+                ),
+                otherwise: "boot Linux 5.13 or later with CONFIG_SECCOMP_FILTER=y; a container's own seccomp profile must allow seccomp(2)",
+            },
+            Ability {
+                what: "kinds of sockets, dangerous calls",
+                carried_by: by(self.user_notification, "seccomp filter"),
+                otherwise: "boot Linux 5.13 or later with CONFIG_SECCOMP_FILTER=y",
+            },
+            Ability {
+                what: "TCP ports, a second time in the kernel",
+                carried_by: either(
+                    landlock(4),
+                    "Landlock",
+                    "the supervisor alone (Landlock 4, Linux 6.7, would add the kernel)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "renaming and linking across directories",
+                carried_by: either(
+                    landlock(2),
+                    "Landlock",
+                    "refused (Landlock 2, Linux 5.19, can tell where it is safe)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "truncation",
+                carried_by: either(
+                    landlock(3),
+                    "Landlock",
+                    "the filter: only together with write access (Landlock 3 is Linux 6.2)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "signals to processes outside",
+                carried_by: either(
+                    landlock(6),
+                    "Landlock",
+                    "the supervisor looks up each target (Landlock 6, Linux 6.12, would do it in the kernel)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "abstract unix sockets outside",
+                carried_by: either(
+                    landlock(6),
+                    "Landlock",
+                    "the supervisor refuses all abstract names (Landlock 6, Linux 6.12, tells inside from outside)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "descriptors of threads",
+                carried_by: either(
+                    self.thread_handles,
+                    "handles of single threads",
+                    "the filter: threads must share their table (Linux 6.9 has handles of single threads)",
+                ),
+                otherwise: "",
+            },
+            Ability {
+                what: "calls on behalf, whole or not at all",
+                carried_by: either(
+                    self.wait_killable,
+                    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+                    "not guaranteed: a signal may restart one (Linux 5.19 has the flag)",
+                ),
+                otherwise: "",
+            },
+        ]
+    }
+}

@@ -1,0 +1,122 @@
+//! From a plan to running processes.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use sandlock_supervisor::message::Link;
+use sandlock_supervisor::{Supervisor, supervise};
+use sandlock_sys::command::{Command, StartError, execute_in_place};
+use sandlock_sys::process::{self, Fork};
+use sandlock_sys::signal::{self, Mask};
+use sandlock_sys::{Errno, privileges};
+
+use crate::grants;
+use crate::{LaunchError, Plan, Running};
+
+impl Plan {
+    /// Starts the supervisor, which starts the command.
+    ///
+    /// The caller must have one thread only. It takes over the caller's signals until the run is over, and makes
+    /// the caller adopt orphans, so that nothing of a run outlives its supervisor's death.
+    ///
+    /// # Errors
+    ///
+    /// See [`LaunchError`]; what goes wrong in the supervisor is told by [`Running::wait`].
+    pub fn launch(mut self) -> Result<Running, LaunchError> {
+        let mask = signal::block(&signal::ALL_THAT_END_OR_STOP).map_err(launcher)?;
+        privileges::become_subreaper().map_err(launcher)?;
+        let (link, theirs) = Link::pair().map_err(launcher)?;
+        let launcher = std::process::id() as i32;
+        match process::fork_alone()? {
+            Fork::Parent(pid) => {
+                drop(theirs);
+                // The command's business alone from here on.
+                self.inherited.clear();
+                Ok(Running::new(self, link, pid, mask))
+            }
+            Fork::Child => {
+                drop(link);
+                let inherited = std::mem::take(&mut self.inherited);
+                let keep: Vec<_> = inherited
+                    .iter()
+                    .map(AsFd::as_fd)
+                    .chain([
+                        theirs.as_fd(),
+                        self.rulesets.command().as_fd(),
+                        self.rulesets.supervisor().as_fd(),
+                    ])
+                    .collect();
+                // What the launcher was given by its own caller is not the sandbox's.
+                if process::close_all_except(&keep).is_err() {
+                    process::exit_now(1);
+                }
+                self.supervise(theirs, launcher, mask, inherited)
+            }
+        }
+    }
+
+    /// Confines this process and executes the command in its place. Returns only on failure.
+    #[must_use]
+    pub fn execute_in_place(self) -> LaunchError {
+        let prepare = || -> Result<Mask, Errno> {
+            privileges::set_no_new_privileges()?;
+            privileges::drop_capabilities()?;
+            process::close_on_exec_except(&self.inherited.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+            signal::block(&[])
+        };
+        let mask = match prepare() {
+            Ok(mask) => mask,
+            Err(errno) => return launcher(errno),
+        };
+        let error = execute_in_place(&self.command(mask));
+        let source = io::Error::from(match error {
+            StartError::Clone(errno)
+            | StartError::Directory(errno)
+            | StartError::Attributes(errno)
+            | StartError::Landlock(errno)
+            | StartError::Filter(errno)
+            | StartError::Exec(errno) => errno,
+            _ => Errno::IO,
+        });
+        match error {
+            StartError::Exec(_) => {
+                LaunchError::Exec { command: self.command.first().cloned().unwrap_or_default(), source }
+            }
+            _ => LaunchError::Launcher(source),
+        }
+    }
+
+    fn supervise(mut self, link: Link, launcher: i32, mask: Mask, inherited: Vec<std::os::fd::OwnedFd>) -> ! {
+        let table = std::mem::take(&mut self.table);
+        let network = std::mem::take(&mut self.network);
+        supervise(Supervisor {
+            link,
+            launcher,
+            own_ruleset: self.rulesets.supervisor(),
+            inherited,
+            command: self.command(mask),
+            table,
+            needs: self.needs,
+            network,
+            writable: grants::writable(&self.grants),
+        })
+    }
+
+    fn command(&self, mask: Mask) -> Command<'_> {
+        Command {
+            program: self.program.clone(),
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+            ruleset: self.rulesets.command(),
+            filter: &self.filter,
+            wait_killable: self.kernel.wait_killable,
+            mask,
+            open_files: None,
+        }
+    }
+}
+
+fn launcher(errno: Errno) -> LaunchError {
+    LaunchError::Launcher(errno.into())
+}

@@ -1,0 +1,46 @@
+//! What is to run, and how.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandlock_policy::Policy;
+
+use crate::Environment;
+
+/// A run: a policy, a command, and what surrounds it.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// What is allowed.
+    pub policy: Policy,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// The environment of the command.
+    pub environment: Environment,
+    /// Where it starts; the current directory if none.
+    pub directory: Option<PathBuf>,
+    /// The home directory of the user, which stays hidden.
+    pub home: Option<PathBuf>,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// No supervisor: only what Landlock and the filter carry alone.
+    pub kernel_only: bool,
+    /// Descriptors that it inherits besides the standard ones, under the same numbers.
+    pub inherited: Vec<OwnedFd>,
+    /// A Landlock version to pretend, below the kernel's own: what an older kernel would enforce, and how.
+    pub landlock_at_most: Option<u32>,
+}
+
+impl Options {
+    /// The options of a run with the caller's environment, directory and home.
+    pub fn new<S: Into<OsString>>(policy: Policy, command: impl IntoIterator<Item = S>) -> Self {
+        Options {
+            policy,
+            command: command.into_iter().map(Into::into).collect(),
+            home: std::env::home_dir(),
+            ..Options::default()
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Everything that a run needs, prepared while nothing runs yet.
+
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use sandlock_filter::{Arch, Table, compile};
+use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, Protocol};
+use sandlock_supervisor::Handler;
+use sandlock_supervisor::table::{Needs, table};
+use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
+use sandlock_sys::seccomp::Instruction;
+use tempfile::TempDir;
+
+use crate::environment::{as_string, as_strings};
+use crate::executable::Executable;
+use crate::grants::{self, Grant};
+use crate::{Kernel, Options, PlanError};
+
+/// A run that is ready to be launched.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) network: NetworkPolicy,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) kernel: Kernel,
+    pub(crate) needs: Needs,
+    pub(crate) table: Table<Handler>,
+    pub(crate) filter: Vec<Instruction>,
+    pub(crate) rulesets: Rulesets,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) program: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    pub(crate) directory: Option<CString>,
+    pub(crate) inherited: Vec<OwnedFd>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) policy: sandlock_policy::Policy,
+    pub(crate) working_directory_hidden: bool,
+    /// Removed when the run is over.
+    pub(crate) temporary: Option<TempDir>,
+}
+
+/// The domain of the command, and that of its supervisor around it.
+#[derive(Debug)]
+pub(crate) struct Rulesets {
+    command: Ruleset,
+    /// `None` when the command's says all that the supervisor needs.
+    supervisor: Option<Ruleset>,
+}
+
+impl Rulesets {
+    pub(crate) fn command(&self) -> &Ruleset {
+        &self.command
+    }
+
+    pub(crate) fn supervisor(&self) -> &Ruleset {
+        self.supervisor.as_ref().unwrap_or(&self.command)
+    }
+}
+
+impl Plan {
+    /// Resolves the names, opens the paths, finds the command, compiles the filter. Executes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong: see [`PlanError`].
+    pub fn new(options: Options) -> Result<Self, PlanError> {
+        let kernel = Kernel::probe().with_landlock_at_most(options.landlock_at_most);
+        if let Some(lacking) = kernel.abilities().into_iter().find(|ability| ability.carried_by.is_none()) {
+            return Err(PlanError::Kernel { what: lacking.what, remedy: lacking.otherwise });
+        }
+        let directory = working_directory(options.directory.as_deref())?;
+        let temporary = match options.policy.files.base {
+            // Without a supervisor nobody would be left to remove it.
+            Base::Standard if !options.kernel_only => {
+                Some(private_directory().map_err(PlanError::Temporary)?)
+            }
+            _ => None,
+        };
+        let private: Vec<_> = temporary
+            .iter()
+            .map(|place| (OsString::from("TMPDIR"), place.path().as_os_str().to_owned()))
+            .collect();
+        let variables = options.environment.variables(&private);
+        let command = options.command.first().ok_or(PlanError::NoCommand)?;
+        let search = variables.get(std::ffi::OsStr::new("PATH")).cloned();
+        let executable = Executable::find(command, search.as_deref(), &directory)?;
+        let home = options.home.as_deref();
+        let grants = grants::grants(
+            &options.policy.files,
+            &executable,
+            &directory,
+            home,
+            temporary.as_ref().map(TempDir::path),
+        )?;
+        let resolved = sandlock_names::resolve(&options.policy.network, RESOLVE_LIMIT)?;
+        let network = NetworkPolicy::build(&options.policy.network, &resolved)?;
+        let needs = needs(&network, &kernel, &options);
+        if options.kernel_only {
+            carried_by_the_kernel_alone(&options, &kernel)?;
+        }
+        let table = table(&needs)?;
+        let filter = compile(&table, Arch::NATIVE)?;
+        Ok(Plan {
+            rulesets: rulesets(&kernel, &network, &grants, options.kernel_only)?,
+            working_directory_hidden: options.policy.files.base == Base::Standard
+                && grants::holds_the_home(&directory, home),
+            filter: filter
+                .instructions()
+                .iter()
+                .map(|one| Instruction { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+                .collect(),
+            program: as_string(executable.path.as_os_str())?,
+            arguments: options.command.iter().map(|word| as_string(word)).collect::<Result<_, _>>()?,
+            environment: as_strings(variables)?,
+            directory: options.directory.as_deref().map(|path| as_string(path.as_os_str())).transpose()?,
+            inherited: options.inherited,
+            timeout: options.timeout,
+            command: options.command,
+            policy: options.policy,
+            network,
+            grants,
+            kernel,
+            needs,
+            table,
+            temporary,
+        })
+    }
+
+    /// The places that the command may reach, in the order in which they were found.
+    #[must_use]
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// What the names in the rules resolved to.
+    #[must_use]
+    pub fn names(&self) -> &sandlock_policy::Resolved {
+        self.network.names()
+    }
+
+    /// Whether the working directory is left out of the base because it holds the home directory.
+    #[must_use]
+    pub fn working_directory_hidden(&self) -> bool {
+        self.working_directory_hidden
+    }
+}
+
+fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
+    let current = std::env::current_dir();
+    let Some(given) = given else {
+        return current.map_err(|source| PlanError::Directory { path: PathBuf::from("."), source });
+    };
+    let path = current.map_or_else(|_| given.to_owned(), |current| current.join(given));
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
+        Ok(_) => Err(PlanError::Directory { path, source: std::io::ErrorKind::NotADirectory.into() }),
+        Err(source) => Err(PlanError::Directory { path, source }),
+    }
+}
+
+fn private_directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("sandlock-").tempdir()
+}
+
+fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
+    let restricted = network.restricts(Protocol::Udp) || network.restricts(Protocol::Icmp);
+    Needs {
+        udp: network.uses(Protocol::Udp),
+        icmp: network.uses(Protocol::Icmp),
+        datagrams_checked: restricted || inherits_a_datagram_socket(&options.inherited),
+        supervised: !options.kernel_only,
+        scoped: kernel.landlock >= 6,
+        landlock_tcp: kernel.landlock >= 4,
+        landlock_truncate: kernel.landlock >= 3,
+        thread_handles: kernel.thread_handles,
+    }
+}
+
+/// A socket that nobody could make inside may still be inherited: then sends must be seen after all.
+fn inherits_a_datagram_socket(inherited: &[OwnedFd]) -> bool {
+    let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    standard.into_iter().chain(inherited.iter().map(AsFd::as_fd)).any(|fd| needs_watching(fd))
+}
+
+fn needs_watching(fd: BorrowedFd<'_>) -> bool {
+    let Ok(kind) = sockopt::socket_type(fd) else {
+        return false;
+    };
+    let stream_of = |family| sockopt::socket_domain(fd) == Ok(family) && kind == SocketType::STREAM;
+    !(stream_of(AddressFamily::UNIX) || stream_of(AddressFamily::INET) || stream_of(AddressFamily::INET6))
+}
+
+fn rulesets(
+    kernel: &Kernel,
+    network: &NetworkPolicy,
+    grants: &[Grant],
+    kernel_only: bool,
+) -> Result<Rulesets, PlanError> {
+    let ports: Vec<u16>;
+    let connect = match network.kernel_tcp_ports() {
+        KernelPorts::Any => TcpPorts::Unhandled,
+        KernelPorts::Only(only) => {
+            ports = only.into_iter().collect();
+            TcpPorts::Only(&ports)
+        }
+    };
+    let build = |with_proc: bool| {
+        // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
+        let mut builder =
+            RulesetBuilder::new(kernel.landlock, &connect, &TcpPorts::Only(&[0])).map_err(refused)?;
+        for grant in grants {
+            builder.grant(grant.place.as_fd(), grant.is_directory, grant.access).map_err(refused)?;
+        }
+        if with_proc {
+            let proc = rustix::fs::open(
+                "/proc",
+                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .map_err(|errno| PlanError::Ruleset(Box::new(std::io::Error::from(errno))))?;
+            builder.grant(proc.as_fd(), true, FileAccess::Read).map_err(refused)?;
+        }
+        builder.finish().ok_or(PlanError::Kernel {
+            what: "files and directories",
+            remedy: "boot Linux 5.13 or later with Landlock",
+        })
+    };
+    let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
+    let supervisor = (!kernel_only && !has_proc).then(|| build(true)).transpose()?;
+    Ok(Rulesets { command: build(false)?, supervisor })
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> PlanError {
+    PlanError::Ruleset(Box::new(error))
+}
+
+/// # Errors
+///
+/// The first rule that Landlock and the filter cannot carry by themselves.
+fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(), PlanError> {
+    let needs = |what: String| Err(PlanError::NeedsSupervisor(what));
+    for rule in &options.policy.network {
+        if rule.host() != &Host::Any {
+            return needs(format!("--net-allow {rule} (a destination's address)"));
+        }
+        if rule.protocol() == Protocol::Udp && rule.ports() != &sandlock_policy::Ports::Any {
+            return needs(format!("--net-allow {rule} (a port of UDP)"));
+        }
+    }
+    if kernel.landlock < 4 {
+        return needs("TCP ports on a kernel before 6.7".to_owned());
+    }
+    if kernel.landlock < 6 {
+        return needs("signals on a kernel before 6.12".to_owned());
+    }
+    if options.timeout.is_some() {
+        return needs("--timeout".to_owned());
+    }
+    if inherits_a_datagram_socket(&options.inherited) {
+        return needs("an inherited datagram socket".to_owned());
+    }
+    Ok(())
+}
+
+/// The resolver's own patience is longer; a run that cannot start should say so.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
