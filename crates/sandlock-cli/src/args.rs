@@ -34,6 +34,9 @@ pub(crate) struct PolicyArgs {
     /// Allow reading and writing a file, or all below a directory. Repeatable.
     #[arg(short = 'w', long = "write", value_name = "PATH")]
     pub(crate) write: Vec<PathBuf>,
+    /// Allow unix datagram sockets: every send is checked then.
+    #[arg(long)]
+    pub(crate) unix_dgram: bool,
     /// Start from nothing: no system directories, no working directory, no temporary directory.
     #[arg(long)]
     pub(crate) bare: bool,

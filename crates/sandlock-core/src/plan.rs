@@ -170,7 +170,10 @@ fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
     Needs {
         udp: network.uses(Protocol::Udp),
         icmp: network.uses(Protocol::Icmp),
-        datagrams_checked: restricted || inherits_a_datagram_socket(&options.inherited),
+        unix_datagrams: options.policy.unix_datagrams,
+        datagrams_checked: restricted
+            || options.policy.unix_datagrams
+            || inherits_a_datagram_socket(&options.inherited),
         supervised: !options.kernel_only,
         scoped: kernel.landlock >= 6,
         landlock_tcp: kernel.landlock >= 4,
@@ -258,6 +261,9 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     if options.timeout.is_some() {
         return needs("--timeout".to_owned());
+    }
+    if options.policy.unix_datagrams {
+        return needs("--unix-dgram".to_owned());
     }
     if inherits_a_datagram_socket(&options.inherited) {
         return needs("an inherited datagram socket".to_owned());

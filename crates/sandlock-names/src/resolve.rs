@@ -57,7 +57,9 @@ where
             Some(Ok(addresses)) => addresses,
         };
         let canonical = addresses.into_iter().map(|address| address.to_canonical());
-        resolved.insert(name.as_str(), canonical.filter(|address| has_route(*address)));
+        // An unspecified address is how a resolver says "nowhere", but a connection to it reaches loopback.
+        let real = canonical.filter(|address| !address.is_unspecified());
+        resolved.insert(name.as_str(), real.filter(|address| has_route(*address)));
         if resolved.addresses(&name).is_empty() {
             return Err(ResolveError::NoRoute { rule: rule(), name });
         }
@@ -146,6 +148,14 @@ fn lock(queue: &Queue) -> std::sync::MutexGuard<'_, VecDeque<(usize, String)>> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_unspecified_answer_is_never_taken_for_loopback() {
+        let rules = ["blocked.example:80".parse().unwrap()];
+        let nowhere = |_: &str| Ok(vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()]);
+        let refused = resolve_with(&rules, Duration::from_secs(5), nowhere, |_| true);
+        assert!(matches!(refused, Err(ResolveError::NoRoute { .. })));
+    }
+
     use std::error::Error;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::sleep;

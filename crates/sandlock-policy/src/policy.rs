@@ -21,6 +21,8 @@ pub struct Policy {
     pub network: Vec<NetRule>,
     /// Files that are granted; no others are.
     pub files: FileRules,
+    /// Unix datagram sockets may be made. Each send that could name a destination must be seen then.
+    pub unix_datagrams: bool,
 }
 
 impl Policy {
@@ -50,6 +52,13 @@ impl Policy {
     #[must_use]
     pub fn write(mut self, path: impl Into<PathBuf>) -> Policy {
         self.files.write.push(path.into());
+        self
+    }
+
+    /// Grants unix datagram sockets.
+    #[must_use]
+    pub fn unix_datagrams(mut self) -> Policy {
+        self.unix_datagrams = true;
         self
     }
 

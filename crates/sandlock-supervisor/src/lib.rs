@@ -19,4 +19,4 @@ pub use call::{Call, Done, Failure, Handler};
 pub use context::Context;
 pub use supervise::{Supervisor, supervise};
 pub use task::tree::end as end_tree;
-pub use waiting::Waiting;
+pub use waiting::{Turn, Waiting};

@@ -14,7 +14,7 @@ use sandlock_sys::{Errno, Tid};
 /// A call that can be tried again.
 pub trait Waiting: Send {
     /// Tries once more, without blocking. `None` when it must wait on.
-    fn attempt(&mut self, interrupter: &Interrupter) -> Option<Result<i64, Errno>>;
+    fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>>;
 
     /// What to poll for; `None` when nothing tells, so that only trying does.
     fn watch(&self) -> Option<(BorrowedFd<'_>, PollFlags)>;
@@ -25,6 +25,14 @@ pub trait Waiting: Send {
     /// What an interruption by a signal makes of it: `None` is the kernel's choice between EINTR and a restart,
     /// a value is what was done so far.
     fn interrupted(&self) -> Option<i64>;
+}
+
+/// What an attempt works with.
+pub struct Turn<'a> {
+    /// Keeps a blocking call from blocking this thread.
+    pub interrupter: &'a Interrupter,
+    /// Whether the caller still waits: to be asked between reading its memory and acting on it.
+    pub caller_waits: &'a dyn Fn() -> bool,
 }
 
 /// The calls that wait now.
@@ -74,7 +82,8 @@ impl WaitingCalls {
                 Some(_) => ready(),
                 None => look,
             };
-            if try_it && let Some(result) = call.waiting.attempt(interrupter) {
+            let turn = Turn { interrupter, caller_waits: &|| listener.is_waiting(call.id) };
+            if try_it && let Some(result) = call.waiting.attempt(&turn) {
                 listener.answer(call.id, result);
                 return false;
             }

@@ -76,3 +76,24 @@ pub fn write(tid: Tid, to: ChildPtr, from: &[u8]) -> Result<(), Errno> {
         Err(_) => Err(last_errno()),
     }
 }
+
+/// Writes each of `values` at its place in the caller's memory, in one call. Returns how many bytes were written
+/// before the first that could not be.
+///
+/// # Errors
+///
+/// As [`write`], when not even one byte was written.
+pub fn scatter(tid: Tid, values: &[(ChildPtr, [u8; 4])]) -> Result<usize, Errno> {
+    let bytes: Vec<u8> = values.iter().flat_map(|(_, value)| *value).collect();
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote: Vec<libc::iovec> = values
+        .iter()
+        .map(|(at, value)| libc::iovec { iov_base: at.get() as *mut libc::c_void, iov_len: value.len() })
+        .collect();
+    // SAFETY: `local` describes `bytes`, which the kernel only reads; `remote` is a live array of addresses in
+    // the other process.
+    let written = unsafe {
+        libc::process_vm_writev(tid.0, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
+    };
+    usize::try_from(written).map_err(|_| last_errno())
+}

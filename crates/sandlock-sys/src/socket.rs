@@ -17,3 +17,113 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
         unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t) };
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }
+
+/// One message to send: where to (none if empty), what, and with which control messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// A `struct sockaddr`.
+    pub name: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+    /// The control messages, as `sendmsg(2)` takes them. Descriptors in them are ours.
+    pub control: &'a [u8],
+}
+
+/// `sendmsg(2)` of one message, never raising SIGPIPE here. With MSG_ZEROCOPY the kernel keeps referring to the
+/// payload, so it is given pages of its own that nobody writes again.
+///
+/// # Errors
+///
+/// That of `sendmsg(2)`.
+pub fn send(socket: BorrowedFd<'_>, message: Outgoing<'_>, flags: u32) -> Result<usize, Errno> {
+    let pages = if flags & MSG_ZEROCOPY != 0 { Some(Pages::holding(message.payload)?) } else { None };
+    let payload = pages.as_ref().map_or(message.payload, Pages::bytes);
+    let mut iovec = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+    let header = header(message, &mut iovec);
+    // SAFETY: `header` describes slices that outlive the call and that the kernel only reads.
+    let sent = unsafe {
+        libc::sendmsg(socket.as_raw_fd(), &raw const header, (flags | libc::MSG_NOSIGNAL as u32) as i32)
+    };
+    usize::try_from(sent).map_err(|_| last_errno())
+}
+
+/// `sendmmsg(2)`: how many of the messages were sent, and how many bytes of each.
+///
+/// # Errors
+///
+/// That of the first message, if not even that was sent.
+pub fn send_batch(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>], flags: u32) -> Result<Vec<u32>, Errno> {
+    let mut iovecs: Vec<libc::iovec> = messages
+        .iter()
+        .map(|message| libc::iovec {
+            iov_base: message.payload.as_ptr().cast_mut().cast(),
+            iov_len: message.payload.len(),
+        })
+        .collect();
+    let mut headers: Vec<libc::mmsghdr> = messages
+        .iter()
+        .zip(&mut iovecs)
+        .map(|(message, iovec)| libc::mmsghdr { msg_hdr: header(*message, iovec), msg_len: 0 })
+        .collect();
+    let flags = (flags | libc::MSG_NOSIGNAL as u32) as i32;
+    // SAFETY: `headers` is a live array of its length, whose entries describe slices that outlive the call; the
+    // kernel writes only the `msg_len` of each.
+    let sent = unsafe {
+        libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as libc::c_uint, flags as _)
+    };
+    let sent = usize::try_from(sent).map_err(|_| last_errno())?;
+    Ok(headers.iter().take(sent).map(|header| header.msg_len).collect())
+}
+
+fn header(message: Outgoing<'_>, iovec: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: all zeroes is a valid `msghdr`: null pointers with zero lengths.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    if !message.name.is_empty() {
+        header.msg_name = message.name.as_ptr().cast_mut().cast();
+        header.msg_namelen = message.name.len() as libc::socklen_t;
+    }
+    header.msg_iov = iovec;
+    header.msg_iovlen = 1;
+    if !message.control.is_empty() {
+        header.msg_control = message.control.as_ptr().cast_mut().cast();
+        header.msg_controllen = message.control.len() as _;
+    }
+    header
+}
+
+/// Anonymous memory that is unmapped, not reused: pages that the kernel still refers to live on unchanged.
+struct Pages {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Pages {
+    fn holding(bytes: &[u8]) -> Result<Self, Errno> {
+        let len = bytes.len().max(1);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a fresh anonymous mapping, placed by the kernel.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(last_errno());
+        }
+        let pages = Pages { start, len: bytes.len() };
+        // SAFETY: the mapping is writable for at least `bytes.len()` bytes and overlaps nothing.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), pages.start.cast(), bytes.len()) };
+        Ok(pages)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped, filled by `holding`, and not written again while `self` lives.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `holding` made, which nobody else knows of.
+        unsafe { libc::munmap(self.start, self.len.max(1)) };
+    }
+}
+
+const MSG_ZEROCOPY: u32 = 0x400_0000;

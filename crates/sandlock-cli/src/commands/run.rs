@@ -107,6 +107,7 @@ impl crate::args::PolicyArgs {
         policy.network = self.net_allow;
         policy.files.read = self.read;
         policy.files.write = self.write;
+        policy.unix_datagrams = self.unix_dgram;
         if self.bare { policy.bare() } else { policy }
     }
 }

@@ -45,6 +45,15 @@ impl RawAddress {
         Ok(address)
     }
 
+    /// An address whose bytes were read together with other things. More than 128 bytes are cut off, as
+    /// `sendmsg` does.
+    pub(crate) fn from_bytes(from: &[u8]) -> Self {
+        let len = from.len().min(LONGEST);
+        let mut bytes = [0; LONGEST];
+        bytes[..len].copy_from_slice(&from[..len]);
+        RawAddress { bytes, len }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -66,17 +75,19 @@ impl RawAddress {
         }
     }
 
-    /// What sending to it means. UDP over IPv4 takes `AF_UNSPEC` for `AF_INET`.
+    /// What sending to it means; `None` is the connected peer.
     ///
     /// # Errors
     ///
     /// As [`RawAddress::for_connect`].
     pub(crate) fn for_send(&self, family: Family, protocol: Protocol) -> Result<Option<Meaning>, Errno> {
         match (family, protocol, self.family()) {
+            // udp_sendmsg of net/ipv4/udp.c takes an unspecified family for IPv4.
             (Family::V4, Protocol::Udp, Some(AF_UNSPEC)) => self.v4(protocol).map(Some),
-            // "if (addr_len < offsetof(struct sockaddr, sa_data)) return -EINVAL": net/ipv6/udp.c. An
-            // unspecified family means the connected peer there.
+            // udpv6_sendmsg of net/ipv6/udp.c takes it for no name at all, and knows only these families.
             (Family::V6, Protocol::Udp, Some(AF_UNSPEC)) => Ok(None),
+            (Family::V6, Protocol::Udp, Some(AF_INET | AF_INET6)) => self.place(family, protocol).map(Some),
+            (Family::V6, Protocol::Udp, _) => Err(Errno::INVAL),
             _ => self.place(family, protocol).map(Some),
         }
     }
@@ -138,9 +149,31 @@ pub(crate) fn socket_address(destination: &Allowed<Destination>, form: Form) -> 
     }
 }
 
+/// A checked destination as the bytes of a `struct sockaddr`.
+pub(crate) fn socket_address_bytes(destination: &Allowed<Destination>, form: Form) -> Vec<u8> {
+    match socket_address(destination, form) {
+        SocketAddr::V4(address) => {
+            let mut bytes = [0; SOCKADDR_IN];
+            bytes[..2].copy_from_slice(&AF_INET.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+            bytes[4..8].copy_from_slice(&address.ip().octets());
+            bytes.to_vec()
+        }
+        SocketAddr::V6(address) => {
+            let mut bytes = [0; SOCKADDR_IN6];
+            bytes[..2].copy_from_slice(&AF_INET6.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+            bytes[8..24].copy_from_slice(&address.ip().octets());
+            bytes[24..28].copy_from_slice(&address.scope_id().to_ne_bytes());
+            bytes.to_vec()
+        }
+    }
+}
+
 /// `sizeof(struct sockaddr_storage)`.
-const LONGEST: usize = 128;
+pub(crate) const LONGEST: usize = 128;
 const SOCKADDR_IN: usize = 16;
+const SOCKADDR_IN6: usize = 28;
 /// `SIN6_LEN_RFC2133`: without the scope.
 const SHORTEST_SOCKADDR_IN6: usize = 24;
 pub(crate) const AF_UNSPEC: u16 = 0;

@@ -8,14 +8,13 @@ use rustix::fs::OFlags;
 use rustix::net::sockopt::{self, Timeout};
 use sandlock_policy::{Allowed, Destination, Protocol};
 use sandlock_sys::Errno;
-use sandlock_sys::interrupt::Interrupter;
 
 use super::address::{Form, Meaning, RawAddress, socket_address};
 use super::socket::{Family, Socket};
 use super::{netlink, unix};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
-use crate::waiting::Waiting;
+use crate::waiting::{Turn, Waiting};
 
 /// `connect(fd, address, length)`.
 pub(crate) fn connect(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
@@ -86,8 +85,8 @@ impl Connect {
 
 impl Waiting for Connect {
     /// The second `connect` tells how the first one ended, as it would the caller.
-    fn attempt(&mut self, interrupter: &Interrupter) -> Option<Result<i64, Errno>> {
-        match interrupter.within(PATIENCE, || self.once()) {
+    fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>> {
+        match turn.interrupter.within(PATIENCE, || self.once()) {
             Ok(()) => Some(Ok(0)),
             Err(Errno::INTR) => None,
             Err(errno) => Some(Err(errno)),

@@ -3,8 +3,12 @@
 pub(crate) mod address;
 pub(crate) mod bind;
 pub(crate) mod connect;
+pub(crate) mod control;
 pub(crate) mod listen;
+pub(crate) mod message;
 pub(crate) mod netlink;
 pub(crate) mod send;
+pub(crate) mod sending;
 pub(crate) mod socket;
+pub(crate) mod target;
 pub(crate) mod unix;

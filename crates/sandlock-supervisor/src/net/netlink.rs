@@ -37,3 +37,12 @@ pub(crate) fn kernel(address: &RawAddress) -> Result<SocketAddrNetlink, Errno> {
 }
 
 const SOCKADDR_NL: usize = 12;
+
+/// The kernel's address, as bytes: `AF_NETLINK`, port 0, no groups.
+pub(crate) const KERNEL: [u8; SOCKADDR_NL] = {
+    let family = AF_NETLINK.to_ne_bytes();
+    let mut bytes = [0; SOCKADDR_NL];
+    bytes[0] = family[0];
+    bytes[1] = family[1];
+    bytes
+};

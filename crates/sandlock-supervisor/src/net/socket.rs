@@ -34,6 +34,25 @@ pub(crate) enum UnixKind {
 }
 
 impl Socket {
+    /// Whether it is a stream of bytes, where a call may be cut in pieces.
+    pub(crate) fn is_stream(self) -> bool {
+        self.is_tcp() || self == Socket::Unix(UnixKind::Stream)
+    }
+
+    pub(crate) fn is_tcp(self) -> bool {
+        matches!(self, Socket::Internet { protocol: Protocol::Tcp, .. })
+    }
+
+    /// The longest message that may be sent on it in one call, in bytes. A stream takes any length.
+    pub(crate) fn longest_message(self) -> usize {
+        match self {
+            // "if (len > 0xFFFF) return -EMSGSIZE": net/ipv4/udp.c and ping.c.
+            Socket::Internet { protocol: Protocol::Udp | Protocol::Icmp, .. } => 0xFFFF,
+            _ if self.is_stream() => usize::MAX,
+            _ => LONGEST_MESSAGE,
+        }
+    }
+
     /// Asks the socket.
     ///
     /// # Errors
@@ -73,3 +92,6 @@ impl Socket {
         Ok(Socket::Internet { family, protocol })
     }
 }
+
+/// 64 MiB: more than the kernel's own limits for unix datagrams (`net.core.wmem_max`) let through.
+const LONGEST_MESSAGE: usize = 64 << 20;

@@ -11,7 +11,6 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::net::SocketAddrUnix;
 use sandlock_policy::{Allowed, Denied, UnixFacts, UnixTarget, check_unix};
 use sandlock_sys::Errno;
-use sandlock_sys::interrupt::Interrupter;
 
 use super::address::{AF_UNIX, AF_UNSPEC, RawAddress};
 use super::connect::{PATIENCE, blocks, deadline};
@@ -19,7 +18,7 @@ use super::socket::UnixKind;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::fs::path::{self, Base};
-use crate::waiting::Waiting;
+use crate::waiting::{Turn, Waiting};
 
 /// `connect` on a unix socket.
 pub(crate) fn connect(
@@ -147,9 +146,25 @@ pub(crate) fn address_of(peer: &Allowed<Peer>) -> Result<SocketAddrUnix, Errno> 
     }
 }
 
+/// The same as the bytes of a `struct sockaddr_un`.
+pub(crate) fn address_bytes(peer: &Allowed<Peer>) -> Vec<u8> {
+    let mut bytes = AF_UNIX.to_ne_bytes().to_vec();
+    match peer.get() {
+        Peer::Pathname { inode, .. } => {
+            bytes.extend(path::of(inode.as_fd()).bytes());
+            bytes.push(0);
+        }
+        Peer::Abstract { name, .. } => {
+            bytes.push(0);
+            bytes.extend(name);
+        }
+    }
+    bytes
+}
+
 impl Waiting for Connect {
-    fn attempt(&mut self, interrupter: &Interrupter) -> Option<Result<i64, Errno>> {
-        match interrupter.within(PATIENCE, || self.once()) {
+    fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>> {
+        match turn.interrupter.within(PATIENCE, || self.once()) {
             Ok(()) => Some(Ok(0)),
             Err(Errno::INTR) => None,
             Err(errno) => Some(Err(errno)),

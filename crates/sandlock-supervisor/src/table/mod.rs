@@ -23,6 +23,8 @@ pub struct Needs {
     pub udp: bool,
     /// Ping sockets may be made.
     pub icmp: bool,
+    /// Unix datagram sockets may be made.
+    pub unix_datagrams: bool,
     /// Where a datagram goes is in memory, and some rule restricts it.
     pub datagrams_checked: bool,
     /// Destinations of `connect` must be seen: false only without a supervisor.

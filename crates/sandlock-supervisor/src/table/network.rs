@@ -14,15 +14,19 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         fail(Errno::AFNOSUPPORT),
         "an allowlist of (family, type, protocol): Landlock and the handlers know these and no others",
     )?;
+    let mut pairs = vec![
+        Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
+        Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow),
+        Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)),
+    ];
+    if needs.unix_datagrams {
+        pairs.insert(0, Clause::when([is(0, AF_UNIX), kind(SOCK_DGRAM)], Action::Allow));
+    }
     rows.by_registers(
         Sysno::socketpair,
-        vec![
-            Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
-            Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow),
-            Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)),
-        ],
+        pairs,
         fail(Errno::AFNOSUPPORT),
-        "unix streams and seqpackets; a datagram pair could be sent from to any socket",
+        "unix streams and seqpackets; one of a datagram pair could send to any socket",
     )?;
     rows.allow(
         "the data path of sockets that exist",
@@ -59,20 +63,23 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     } else {
         rows.trap(Sysno::bind, bind::bind, "this kernel's Landlock does not know TCP: performed on behalf")?;
     }
-    rows.trap_unless(
-        Sysno::sendto,
-        vec![
-            Clause::when([Test::any_bit(3, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP)),
-            Clause::when([Test::Null { arg: 4 }], Action::Allow),
-        ],
-        Action::Trap,
-        send::sendto,
-        "trapped with an address, which is in memory; without one it is the data path. Fast open would connect",
-    )?;
+    let fast_open = |flags| Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP));
+    const FREE: &str = "no socket whose destination a message names can exist here, or all may go anywhere; fast open would connect";
+    if needs.datagrams_checked {
+        rows.trap_unless(
+            Sysno::sendto,
+            vec![fast_open(3), Clause::when([Test::Null { arg: 4 }], Action::Allow)],
+            Action::Trap,
+            send::sendto,
+            "trapped with an address, which is in memory; without one it is the data path. Fast open would connect",
+        )?;
+    } else {
+        rows.by_registers(Sysno::sendto, vec![fast_open(3)], Action::Allow, FREE)?;
+    }
     for (call, handler, flags) in
         [(Sysno::sendmsg, send::sendmsg as crate::call::Handler, 2), (Sysno::sendmmsg, send::sendmmsg, 3)]
     {
-        let fast_open = vec![Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP))];
+        let fast_open = vec![fast_open(flags)];
         if needs.datagrams_checked {
             rows.trap_unless(
                 call,
@@ -82,12 +89,7 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
                 "a datagram's destination is in memory",
             )?;
         } else {
-            rows.by_registers(
-                call,
-                fast_open,
-                Action::Allow,
-                "no socket whose destination a message names can exist here, or all may go anywhere",
-            )?;
+            rows.by_registers(call, fast_open, Action::Allow, FREE)?;
         }
     }
     Ok(())
@@ -118,6 +120,9 @@ fn socket_kinds(needs: &Needs) -> Vec<Clause> {
     if needs.supervised {
         clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow));
         clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow));
+        if needs.unix_datagrams {
+            clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_DGRAM)], Action::Allow));
+        }
     }
     clauses.push(Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)));
     for (family, ping) in [(AF_INET, IPPROTO_ICMP), (AF_INET6, IPPROTO_ICMPV6)] {

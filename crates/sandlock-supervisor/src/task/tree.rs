@@ -32,6 +32,11 @@ pub(crate) fn place_of(target: i32) -> Place {
     Place::Outside
 }
 
+/// The process that a thread belongs to.
+pub(crate) fn group_of(tid: i32) -> Option<i32> {
+    status_field(tid, "Tgid:")
+}
+
 fn status_field(pid: i32, name: &str) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
