@@ -1,8 +1,12 @@
 //! Which mechanism enforces which rule.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use sandlock_policy::{Host, Ports, Protocol};
+use sandlock_filter::{Action, Errno, Rule};
+use sandlock_policy::{Host, KernelPorts, Ports, Protocol};
 
 use crate::Plan;
 
@@ -50,7 +54,8 @@ impl Plan {
                 let mut mechanisms = vec![Mechanism::Filter];
                 let any_host = rule.host() == &Host::Any;
                 if rule.protocol() == Protocol::Tcp {
-                    if self.kernel.landlock >= 4 && rule.ports() != &Ports::Any {
+                    // One rule with any port, and Landlock has no say on ports at all.
+                    if self.kernel.landlock >= 4 && self.network.kernel_tcp_ports() != KernelPorts::Any {
                         mechanisms.push(Mechanism::LandlockPorts);
                     }
                     if self.needs.supervised {
@@ -68,15 +73,63 @@ impl Plan {
             .collect()
     }
 
-    /// The rows of the system call table that are not simply allowed: name, what happens, why.
+    /// The rows of the system call table: name, what happens, why. A call without one answers ENOSYS.
     pub fn explain_calls(&self) -> impl Iterator<Item = (&'static str, String, &'static str)> + '_ {
-        use sandlock_filter::{Action, Rule};
-        self.table.rows().filter(|row| row.rule != Rule::Always(Action::Allow)).map(|row| {
-            let what = match &row.rule {
-                Rule::Always(action) => action.to_string(),
-                Rule::ByArguments { otherwise, .. } => format!("by its registers, else {otherwise}"),
-            };
-            (row.name, what, row.why)
-        })
+        self.table.rows().map(|row| (row.name, in_words(&row.rule), row.why))
+    }
+
+    /// The file that the command is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.program.as_bytes()))
+    }
+
+    /// Where the command starts.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        let given = self.directory.as_deref().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+        let current = std::env::current_dir().unwrap_or_default();
+        given.map_or_else(|| current.clone(), |given| current.join(given))
     }
 }
+
+fn in_words(rule: &Rule) -> String {
+    let mut actions: Vec<_> = rule.actions().collect();
+    let Some(last) = actions.pop() else {
+        return String::new();
+    };
+    let mut others: Vec<String> = Vec::new();
+    for action in actions.into_iter().filter(|action| *action != last).map(outcome) {
+        if !others.contains(&action) {
+            others.push(action);
+        }
+    }
+    match others.is_empty() {
+        true => outcome(last),
+        false => format!("{}; by registers {}", outcome(last), others.join(", ")),
+    }
+}
+
+fn outcome(action: Action) -> String {
+    match action {
+        Action::Errno(Errno(number)) => match ERRNOS.iter().find(|(known, _)| *known == number) {
+            Some((_, name)) => (*name).to_owned(),
+            None => action.to_string(),
+        },
+        _ => action.to_string(),
+    }
+}
+
+/// The numbers that the table answers; they are the same on every architecture that sandlock knows.
+const ERRNOS: [(u16, &str); 10] = [
+    (0, "nothing, reported as success"),
+    (1, "EPERM"),
+    (2, "ENOENT"),
+    (13, "EACCES"),
+    (22, "EINVAL"),
+    (38, "ENOSYS"),
+    (92, "ENOPROTOOPT"),
+    (93, "EPROTONOSUPPORT"),
+    (95, "EOPNOTSUPP"),
+    (97, "EAFNOSUPPORT"),
+];

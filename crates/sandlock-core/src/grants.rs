@@ -110,6 +110,22 @@ fn add_base(grants: &mut Vec<Grant>) {
     for path in base::WRITE_DEVICES.iter().chain(base::TERMINAL_DEVICES) {
         add_if_there(grants, Path::new(path), FileAccess::Device, Origin::Base);
     }
+    for terminal in own_terminals() {
+        add_if_there(grants, &terminal, FileAccess::Device, Origin::Base);
+    }
+}
+
+/// The terminals that the command inherits, so that it can open them again by name.
+fn own_terminals() -> Vec<PathBuf> {
+    let mut terminals: Vec<PathBuf> =
+        [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+            .into_iter()
+            .filter(|fd| rustix::termios::isatty(fd))
+            .filter_map(|fd| rustix::termios::ttyname(fd, Vec::new()).ok())
+            .map(|name| PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+            .collect();
+    terminals.dedup();
+    terminals
 }
 
 /// Replaces each entry that ends in `*` by the files that it stands for.

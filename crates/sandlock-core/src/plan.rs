@@ -39,7 +39,7 @@ pub struct Plan {
     pub(crate) policy: sandlock_policy::Policy,
     pub(crate) working_directory_hidden: bool,
     /// Removed when the run is over.
-    pub(crate) temporary: Option<TempDir>,
+    pub(crate) _temporary: Option<TempDir>,
 }
 
 /// The domain of the command, and that of its supervisor around it.
@@ -125,7 +125,7 @@ impl Plan {
             kernel,
             needs,
             table,
-            temporary,
+            _temporary: temporary,
         })
     }
 

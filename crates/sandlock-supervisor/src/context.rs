@@ -56,7 +56,10 @@ impl<'a> Context<'a> {
         }
         let opened =
             if self.needs.thread_handles { TaskFd::open(call.tid) } else { TaskFd::open_group_of(call.tid) };
-        let task = opened.map_err(|_| Failure::Gone)?;
+        let task = match opened {
+            Err(Errno::SRCH) => return Err(Failure::Gone),
+            opened => opened?,
+        };
         let pinned = match task.descriptor(fd) {
             Err(Errno::SRCH) => return Err(Failure::Gone),
             result => result?,

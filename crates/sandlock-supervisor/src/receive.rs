@@ -8,8 +8,8 @@ use std::sync::mpsc::Sender;
 use rustix::fd::AsFd;
 use sandlock_filter::Table;
 use sandlock_policy::Denied;
-use sandlock_sys::Errno;
 use sandlock_sys::listener::{Listener, Nothing};
+use sandlock_sys::{Errno, process};
 
 use crate::call::{Call, Done, Failure, Handler};
 use crate::context::Context;
@@ -40,9 +40,9 @@ pub(crate) fn receive(
         let call = match listener.receive() {
             Ok(notification) => Call::from(notification),
             Err(Nothing::Retry) => continue,
-            // Nobody is left, or nothing can be received any more: the calls of whoever is left hang until the
-            // main thread ends the tree.
-            Err(Nothing::Finished | Nothing::Failed(_)) => return,
+            Err(Nothing::Finished) => return,
+            // Nobody would answer any more: the run ends with its supervisor.
+            Err(Nothing::Failed(_)) => process::exit_now(1),
         };
         // A mistake in a handler is a refusal, and the next call is served.
         let outcome = catch_unwind(AssertUnwindSafe(|| match table.handler(call.number) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
 use sandlock_policy::NetworkPolicy;
@@ -88,6 +89,7 @@ struct Parts<'a> {
 fn run(parts: Parts<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let Parts { launcher, own_ruleset, inherited, mut command, table, needs, network, writable } = parts;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let scope = confine(own_ruleset, launcher)?;
     command.open_files = raise_open_files();
 
@@ -97,27 +99,30 @@ fn run(parts: Parts<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let events = Events { link: Arc::clone(link), unreported: Arc::clone(&unreported) };
     let to_waiting =
         ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
-    let (hand_listener, take_listener) = mpsc::sync_channel::<Arc<Listener>>(1);
-    // Made before the command: what can fail fails while nothing has been executed.
-    std::thread::Builder::new()
-        .stack_size(RECEIVER_STACK)
-        .spawn(move || {
-            let (Ok(listener), Ok(interrupter)) = (take_listener.recv(), Interrupter::new()) else {
-                return;
-            };
-            let cx = Context::new(&network, &writable, needs, &interrupter, &listener);
-            receive(&cx, &listener, &table, &events, &to_waiting);
-        })
-        .map_err(|error| NotStarted { step: Step::Supervisor, errno: error.raw_os_error().unwrap_or(0) })?;
     let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
 
     let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
     process::close_on_exec_except(&keep).map_err(at(Step::Supervisor))?;
     let started = command::start(&command).map_err(not_started)?;
     drop(inherited);
+    // The command's input and output are its own: who reads or writes the other end waits for it alone.
+    if let Ok(nothing) = nothing {
+        release_standard_descriptors(&nothing);
+    }
     let listener = Arc::new(started.listener);
-    // The receiver waits for just this.
-    let _ = hand_listener.send(Arc::clone(&listener));
+    // Only now, while the command loads: its calls wait until somebody receives them.
+    let receiver = Arc::clone(&listener);
+    let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
+        let Ok(interrupter) = Interrupter::new() else {
+            process::exit_now(1);
+        };
+        let cx = Context::new(&network, &writable, needs, &interrupter, &receiver);
+        receive(&cx, &receiver, &table, &events, &to_waiting);
+    });
+    if let Err(error) = spawned {
+        tree::end(scope.as_ref());
+        return Err(NotStarted { step: Step::Supervisor, errno: error.raw_os_error().unwrap_or(0) });
+    }
     // A launcher that is gone is noticed by the loop.
     let _ = link.send(&Report::Started(started.pid));
 
@@ -152,6 +157,13 @@ fn raise_open_files() -> Option<(u64, u64)> {
     let raised = Rlimit { current: Some(hard), maximum: Some(hard) };
     rustix::process::setrlimit(Resource::Nofile, raised).ok()?;
     Some((soft, hard))
+}
+
+fn release_standard_descriptors(nothing: &OwnedFd) {
+    // A descriptor that stays is held open a little longer; nothing depends on it.
+    let _ = rustix::stdio::dup2_stdin(nothing);
+    let _ = rustix::stdio::dup2_stdout(nothing);
+    let _ = rustix::stdio::dup2_stderr(nothing);
 }
 
 /// What the main thread does while the command runs.

@@ -36,9 +36,10 @@ pub fn version() -> u32 {
 pub enum FileAccess {
     /// Read, list, execute.
     Read,
-    /// All of that; and write, create, remove, rename. Not: device nodes.
+    /// All of that; and write, create, remove, rename, and control the devices that are there. Not: make device
+    /// nodes.
     Write,
-    /// Read, write and control a device, or those in a directory.
+    /// Read, write and control a device.
     Device,
 }
 
@@ -158,15 +159,12 @@ impl AsFd for Ruleset {
 
 fn rights(access: FileAccess, abi: ABI) -> BitFlags<AccessFs> {
     let read = AccessFs::Execute | AccessFs::ReadFile | AccessFs::ReadDir;
+    // A device node made inside would be a way out: never granted, whoever asks.
+    let write = AccessFs::from_all(ABI::V4) & !(AccessFs::MakeChar | AccessFs::MakeBlock);
     let wanted = match access {
         FileAccess::Read => read,
-        FileAccess::Write => {
-            // A device node made inside would be a way out: never granted, whoever asks.
-            AccessFs::from_all(ABI::V4) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
-        }
-        FileAccess::Device => {
-            AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev
-        }
+        FileAccess::Write => write | AccessFs::IoctlDev,
+        FileAccess::Device => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev,
     };
     wanted & AccessFs::from_all(abi)
 }

@@ -1,14 +1,37 @@
 //! Signals, on kernels whose Landlock does not scope them (before version 6).
 
-use sandlock_sys::Errno;
+use sandlock_sys::{Errno, signal};
 
 use super::tree::{self, Place};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 
-/// `kill(pid, sig)`: one process. A group, or all that may be signalled, is more than the sandbox.
-pub(crate) fn kill(_cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    only_inside(call.int(0))
+/// `kill(pid, sig)`: one process, or those of a group, or of all, that are of the sandbox, as with a scope.
+pub(crate) fn kill(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    let (target, number) = (call.int(0), call.int(1));
+    if target > 0 {
+        return only_inside(target);
+    }
+    let caller = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
+    cx.confirm(call)?;
+    let group = match target {
+        0 => tree::process_group_of(caller).ok_or(Failure::Gone)?,
+        // Nothing is below i32::MIN, and no group has that number.
+        _ => target.checked_neg().ok_or(Errno::SRCH)?,
+    };
+    let inside = tree::descendants().into_iter().filter(|pid| *pid != caller || target != -1);
+    let targets: Vec<i32> = match target {
+        -1 => inside.collect(),
+        _ => inside.filter(|pid| tree::process_group_of(*pid) == Some(group)).collect(),
+    };
+    if targets.is_empty() {
+        return Err(Errno::SRCH.into());
+    }
+    if !(0..=LAST_SIGNAL).contains(&number) {
+        return Err(Errno::INVAL.into());
+    }
+    targets.into_iter().for_each(|pid| signal::send(pid, number));
+    Ok(Done::Value(0))
 }
 
 /// `tkill(tid, sig)`, `rt_sigqueueinfo(tgid, sig, info)`.
@@ -36,3 +59,6 @@ fn only_inside(target: i32) -> Result<Done, Failure> {
         Place::Nowhere => Err(Errno::SRCH.into()),
     }
 }
+
+/// `_NSIG`.
+const LAST_SIGNAL: i32 = 64;

@@ -37,6 +37,11 @@ pub(crate) fn group_of(tid: i32) -> Option<i32> {
     status_field(tid, "Tgid:")
 }
 
+/// The process group of a process.
+pub(crate) fn process_group_of(pid: i32) -> Option<i32> {
+    rustix::process::getpgid(Pid::from_raw(pid)).ok().map(Pid::as_raw_pid)
+}
+
 fn status_field(pid: i32, name: &str) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
@@ -71,7 +76,7 @@ fn reap_all() -> bool {
 }
 
 /// All processes below this one, parents before their children.
-fn descendants() -> Vec<i32> {
+pub(crate) fn descendants() -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();

@@ -1,0 +1,27 @@
+//! What the sandbox costs, as ratios to the bare command, measured side by side in one run.
+//!
+//! `cargo run --release -p sandlock-benches [FILTER]`. Each line is a median over interleaved rounds: machines are
+//! noisy, so only the ratio of neighbours means something. This binary is at once the measuring program, the
+//! program that is measured (`--program`) and the sandbox (`--sandlock`).
+
+mod measure;
+mod programs;
+mod start;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_deref().and_then(|first| first.to_str()) {
+        Some("--program") => {
+            let words: Vec<String> = args.map(|word| word.to_string_lossy().into_owned()).collect();
+            programs::run(&words)
+        }
+        filter => {
+            let filter = filter.unwrap_or("").to_owned();
+            start::measure(&filter);
+            measure::measure(&filter);
+            ExitCode::SUCCESS
+        }
+    }
+}

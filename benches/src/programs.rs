@@ -1,0 +1,106 @@
+//! The programs that are measured: each does one thing many times and prints the median of its rounds, in
+//! nanoseconds an operation.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+/// Runs the program that `words` name and prints its figure.
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    let address = || words.get(1).and_then(|word| word.parse::<SocketAddr>().ok());
+    let result = match (words.first().map(String::as_str), address()) {
+        (Some("connect"), Some(to)) => connect(to),
+        (Some("udp-sendto"), Some(to)) => sendto(to),
+        (Some("udp-sendmsg"), Some(to)) => sendmsg(to),
+        (Some("udp-send-connected"), Some(to)) => send_connected(to),
+        (Some("tcp-write"), Some(to)) => tcp(to, |stream| stream.write(&[0; 64]).map(|_| ())),
+        (Some("tcp-sendmsg"), Some(to)) => tcp(to, tcp_sendmsg),
+        (Some("tcp-echo"), Some(to)) => tcp(to, |stream| {
+            stream.write_all(&[1; 64])?;
+            stream.read_exact(&mut [0; 64])
+        }),
+        (Some("open-close"), _) => rounds(2000, || File::open("/usr/bin/env").map(drop)),
+        (Some("stat"), _) => rounds(5000, || std::fs::metadata("/usr/bin/env").map(drop)),
+        (Some("getpid"), _) => rounds(50_000, || {
+            // Not cached by the C library, and made without its wrapper.
+            let _ = rustix::process::getppid();
+            Ok(())
+        }),
+        (Some("fork-exec"), _) => rounds(50, || {
+            Command::new("/bin/true").stdin(Stdio::null()).status().map(drop)
+        }),
+        _ => return ExitCode::from(2),
+    };
+    match result {
+        Ok(nanoseconds) => {
+            let _ = writeln!(std::io::stdout(), "{nanoseconds}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{words:?}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The median over rounds of the time of one operation.
+fn rounds(operations: u32, mut operation: impl FnMut() -> std::io::Result<()>) -> std::io::Result<f64> {
+    let mut figures = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for _ in 0..operations {
+            operation()?;
+        }
+        figures.push(started.elapsed().as_nanos() as f64 / f64::from(operations));
+    }
+    figures.sort_by(f64::total_cmp);
+    Ok(figures[ROUNDS / 2])
+}
+
+fn connect(to: SocketAddr) -> std::io::Result<f64> {
+    rounds(300, || TcpStream::connect(to).map(drop))
+}
+
+fn sendto(to: SocketAddr) -> std::io::Result<f64> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    rounds(2000, || socket.send_to(&[0; 64], to).map(drop))
+}
+
+fn sendmsg(to: SocketAddr) -> std::io::Result<f64> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    rounds(2000, || {
+        let payload = [std::io::IoSlice::new(&[0; 64])];
+        rustix::net::sendmsg_addr(&socket, &to, &payload, &mut SendAncillaryBuffer::default(), SendFlags::empty())?;
+        Ok(())
+    })
+}
+
+fn send_connected(to: SocketAddr) -> std::io::Result<f64> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(to)?;
+    rounds(2000, || socket.send(&[0; 64]).map(drop))
+}
+
+fn tcp(to: SocketAddr, mut operation: impl FnMut(&mut TcpStream) -> std::io::Result<()>) -> std::io::Result<f64> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_nodelay(true)?;
+    let mut drain = [0; 65536];
+    rounds(2000, || {
+        operation(&mut stream)?;
+        // Whatever the server said is taken away, so that nobody blocks.
+        let _ = rustix::net::recv(&stream, &mut drain[..], RecvFlags::DONTWAIT);
+        Ok(())
+    })
+}
+
+fn tcp_sendmsg(stream: &mut TcpStream) -> std::io::Result<()> {
+    let payload = [std::io::IoSlice::new(&[0; 64])];
+    rustix::net::sendmsg(&*stream, &payload, &mut SendAncillaryBuffer::default(), SendFlags::empty())?;
+    Ok(())
+}
+
+const ROUNDS: usize = 9;
