@@ -15,6 +15,8 @@ pub struct Kernel {
     pub wait_killable: bool,
     /// Threads can be told apart by handle (Linux 6.9).
     pub thread_handles: bool,
+    /// A process may look into its own descendants: Yama, where there is one, forbids it from mode 2 on.
+    pub looks_into_descendants: bool,
 }
 
 /// One thing that a run needs, and what carries it here.
@@ -39,6 +41,7 @@ impl Kernel {
             user_notification: seccomp.user_notification,
             wait_killable: seccomp.wait_killable,
             thread_handles: pidfd::has_thread_handles(),
+            looks_into_descendants: yama_mode() < 2,
         }
     }
 
@@ -59,7 +62,7 @@ impl Kernel {
             Ability {
                 what: "files and directories",
                 carried_by: by(landlock(1), "Landlock"),
-                otherwise: "boot Linux 5.13 or later with Landlock (CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the lsm= list)",
+                otherwise: "boot Linux 5.13 or later with Landlock (CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the lsm= list); a container's own seccomp profile must allow landlock_*",
             },
             Ability {
                 what: "destinations of connect and send",
@@ -68,6 +71,11 @@ impl Kernel {
                     "seccomp user notification: the supervisor performs the call",
                 ),
                 otherwise: "boot Linux 5.13 or later with CONFIG_SECCOMP_FILTER=y; a container's own seccomp profile must allow seccomp(2)",
+            },
+            Ability {
+                what: "what a call on behalf is about",
+                carried_by: by(self.looks_into_descendants, "pidfd_getfd and process_vm_readv"),
+                otherwise: "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children",
             },
             Ability {
                 what: "kinds of sockets, dangerous calls",
@@ -139,4 +147,12 @@ impl Kernel {
             },
         ]
     }
+}
+
+/// `kernel.yama.ptrace_scope`; 0 where there is no Yama.
+fn yama_mode() -> u32 {
+    std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
+        .ok()
+        .and_then(|mode| mode.trim().parse().ok())
+        .unwrap_or(0)
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
 use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, Protocol};
 use sandlock_supervisor::Handler;
@@ -39,7 +39,7 @@ pub struct Plan {
     pub(crate) policy: sandlock_policy::Policy,
     pub(crate) working_directory_hidden: bool,
     /// Removed when the run is over.
-    pub(crate) _temporary: Option<TempDir>,
+    pub(crate) temporary: Option<TempDir>,
 }
 
 /// The domain of the command, and that of its supervisor around it.
@@ -125,7 +125,7 @@ impl Plan {
             kernel,
             needs,
             table,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -145,6 +145,18 @@ impl Plan {
     #[must_use]
     pub fn working_directory_hidden(&self) -> bool {
         self.working_directory_hidden
+    }
+}
+
+impl Plan {
+    /// An empty directory goes at once; else all that was left in it.
+    pub(crate) fn remove_temporary(&mut self) {
+        if let Some(temporary) = self.temporary.take()
+            && std::fs::remove_dir(temporary.path()).is_err()
+        {
+            // What cannot be removed was made so by the command, below a directory of its own.
+            let _ = temporary.close();
+        }
     }
 }
 
@@ -184,8 +196,12 @@ fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
 
 /// A socket that nobody could make inside may still be inherited: then sends must be seen after all.
 fn inherits_a_datagram_socket(inherited: &[OwnedFd]) -> bool {
+    standard_and(inherited).any(|fd| needs_watching(fd))
+}
+
+fn standard_and(inherited: &[OwnedFd]) -> impl Iterator<Item = BorrowedFd<'_>> {
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    standard.into_iter().chain(inherited.iter().map(AsFd::as_fd)).any(|fd| needs_watching(fd))
+    standard.into_iter().chain(inherited.iter().map(AsFd::as_fd))
 }
 
 fn needs_watching(fd: BorrowedFd<'_>) -> bool {
@@ -265,8 +281,9 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     if options.policy.unix_datagrams {
         return needs("--unix-dgram".to_owned());
     }
-    if inherits_a_datagram_socket(&options.inherited) {
-        return needs("an inherited datagram socket".to_owned());
+    if standard_and(&options.inherited).any(|fd| sockopt::socket_type(fd).is_ok() && getpeername(fd).is_err())
+    {
+        return needs("an inherited socket that is not connected".to_owned());
     }
     Ok(())
 }

@@ -23,6 +23,14 @@ pub struct Running {
     mask: Mask,
 }
 
+impl Drop for Running {
+    /// Reaps the supervisor, which ends as soon as it has told the end of the run. A caller that exits right away
+    /// need not wait for that.
+    fn drop(&mut self) {
+        let _ = Pid::from_raw(self.supervisor).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+    }
+}
+
 /// Something that happened while the command ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -63,14 +71,14 @@ impl Running {
     /// # Errors
     ///
     /// When the command could not be started, or its supervisor died.
-    pub fn wait(self, mut tell: impl FnMut(&Event)) -> Result<Outcome, LaunchError> {
+    pub fn wait(&mut self, mut tell: impl FnMut(&Event)) -> Result<Outcome, LaunchError> {
         let result = self.watch(&mut tell);
         if result.is_err() {
             // The supervisor is gone or going: what it adopted falls to this process, and ends here.
             self.link.finish_sending();
             sandlock_supervisor::end_tree(None);
         }
-        let _ = Pid::from_raw(self.supervisor).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+        self.plan.remove_temporary();
         signal::restore(&self.mask);
         result
     }

@@ -26,6 +26,8 @@ pub struct Call {
 pub enum Done {
     /// It returned this.
     Value(i64),
+    /// It returned this, and would have gone on but for the policy.
+    Partly(i64, Denied),
     /// The kernel shall perform it: for calls that registers alone decide.
     Continue,
     /// It must wait; other calls shall not.

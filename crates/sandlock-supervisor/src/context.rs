@@ -64,10 +64,13 @@ impl<'a> Context<'a> {
             Err(Errno::SRCH) => return Err(Failure::Gone),
             result => result?,
         };
-        if tasks.len() >= MOST_HANDLES {
-            tasks.clear();
+        // A handle of the whole group says nothing of a thread whose number was given to another group since.
+        if self.needs.thread_handles {
+            if tasks.len() >= MOST_HANDLES {
+                tasks.clear();
+            }
+            tasks.insert(call.tid, task);
         }
-        tasks.insert(call.tid, task);
         Ok(pinned)
     }
 

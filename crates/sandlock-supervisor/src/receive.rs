@@ -51,6 +51,10 @@ pub(crate) fn receive(
         }));
         match outcome.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
             Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
+            Ok(Done::Partly(value, denied)) => {
+                listener.answer(call.id, Ok(value));
+                events.report(denied);
+            }
             Ok(Done::Continue) => listener.answer_continue(call.id),
             Ok(Done::Wait(waiting)) => {
                 to_waiting.hand_over(WaitingCall { id: call.id, tid: call.tid, waiting })

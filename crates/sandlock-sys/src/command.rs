@@ -135,10 +135,10 @@ pub fn execute_in_place(command: &Command<'_>) -> StartError {
         Pointers::of(&[c"/bin/sh", command.program.as_c_str()], command.arguments.get(1..).unwrap_or(&[]));
     let arguments = Pointers::of(&[], &command.arguments);
     let environment = Pointers::of(&[], &command.environment);
-    if let Some(directory) = &command.directory {
-        if let Err(errno) = rustix::process::chdir(directory.as_c_str()) {
-            return StartError::Directory(errno);
-        }
+    if let Some(directory) = &command.directory
+        && let Err(errno) = rustix::process::chdir(directory.as_c_str())
+    {
+        return StartError::Directory(errno);
     }
     if let Err(errno) = restore_attributes(command) {
         return StartError::Attributes(errno);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::listener::last_errno;
+use crate::signal;
 
 /// A timer that interrupts system calls of the thread that made it.
 #[derive(Debug)]
@@ -26,10 +27,12 @@ impl Interrupter {
     /// That of `sigaction(2)` or `timer_create(2)`.
     pub fn new() -> Result<Self, Errno> {
         install_handler()?;
+        // Whoever started this program may have had it blocked.
+        signal::unblock(number())?;
         // SAFETY: all zeroes is a valid `sigevent`; the fields that matter are set below.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = signal();
+        event.sigev_signo = number();
         // SAFETY: takes no pointer.
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut timer: libc::timer_t = std::ptr::null_mut();
@@ -66,7 +69,7 @@ impl Drop for Interrupter {
     }
 }
 
-fn signal() -> i32 {
+fn number() -> i32 {
     // The last real-time signal: the C library keeps the first ones to itself.
     libc::SIGRTMAX()
 }
@@ -80,7 +83,7 @@ fn install_handler() -> Result<(), Errno> {
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
         // SAFETY: the handler is async-signal-safe, as it does nothing; the old action is not asked for.
-        let done = unsafe { libc::sigaction(signal(), &raw const action, std::ptr::null_mut()) };
+        let done = unsafe { libc::sigaction(number(), &raw const action, std::ptr::null_mut()) };
         if done == 0 { Ok(()) } else { Err(last_errno()) }
     })
 }
@@ -98,6 +101,15 @@ mod tests {
         let read = timer.within(Duration::from_millis(2), || rustix::io::read(&reader, &mut [0u8; 1]));
         assert_eq!(read, Err(Errno::INTR));
         assert!(started.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn an_inherited_mask_does_not_silence_the_timer() {
+        signal::block(&[number()]).unwrap();
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let timer = Interrupter::new().unwrap();
+        let read = timer.within(Duration::from_millis(2), || rustix::io::read(&reader, &mut [0u8; 1]));
+        assert_eq!(read, Err(Errno::INTR));
     }
 
     #[test]

@@ -35,6 +35,20 @@ pub fn block(signals: &[i32]) -> Result<Mask, Errno> {
     Ok(Mask(unsafe { before.assume_init() }))
 }
 
+/// Unblocks a signal in the calling thread.
+///
+/// # Errors
+///
+/// That of `sigprocmask(2)`.
+pub(crate) fn unblock(signal: i32) -> Result<(), Errno> {
+    let set = set_of(&[signal]);
+    // SAFETY: `set` is initialised; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw_os_error(errno)),
+    }
+}
+
 /// A descriptor from which blocked signals are read: `signalfd(2)`.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);

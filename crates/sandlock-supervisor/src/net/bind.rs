@@ -26,8 +26,7 @@ pub(crate) fn bind(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
             perform(&socket, &address)
         }
         Socket::Internet { .. } | Socket::Netlink => perform(&socket, &address),
-        // A pathname is resolved by whoever performs, so this one is the kernel's: Landlock decides on it by the
-        // right to make sockets, and nothing else depends on the address.
+        // A pathname would be resolved and made by this process, under this process's rights. Refused.
         Socket::Unix(_) => Err(Errno::ACCESS.into()),
     }
 }

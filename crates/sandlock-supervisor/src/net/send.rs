@@ -97,6 +97,7 @@ pub(crate) fn sendmmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
                 Ok(Done::Value(length)) => vec![length as u32],
                 // The first message has to wait, or failed: that is the answer to the call.
                 other if sent == 0 => return other,
+                Err(Failure::Denied(denied)) => return Ok(Done::Partly(sent as i64, denied)),
                 _ => break,
             },
         };

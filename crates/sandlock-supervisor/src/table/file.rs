@@ -26,7 +26,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::pwritev2,
             Sysno::dup,
             Sysno::dup3,
-            Sysno::fcntl,
             Sysno::flock,
             Sysno::fsync,
             Sysno::fdatasync,
@@ -145,17 +144,7 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     #[cfg(target_arch = "aarch64")]
     rows.allow("paths: Landlock decides what they reach", &[Sysno::fstatat, Sysno::renameat])?;
     open(rows, needs)?;
-    rows.by_registers(
-        Sysno::ioctl,
-        vec![
-            Clause::when([Test::eq(1, TIOCSTI)], fail(Errno::PERM)),
-            Clause::when([Test::eq(1, TIOCLINUX)], fail(Errno::PERM)),
-            Clause::when([Test::eq(1, FS_IOC_SETFLAGS)], fail(Errno::OPNOTSUPP)),
-            Clause::when([Test::eq(1, FS_IOC_FSSETXATTR)], fail(Errno::OPNOTSUPP)),
-        ],
-        Action::Allow,
-        "no typing into the terminal (TIOCSTI, TIOCLINUX); no attributes set through a descriptor opened for reading",
-    )?;
+    descriptor_controls(rows, needs)?;
     metadata(rows, needs)?;
     rows.refuse(
         Errno::PERM,
@@ -199,6 +188,32 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         &[Sysno::openat2],
     )?;
     rows.refuse(Errno::ACCESS, "this kernel's Landlock does not cover truncation", &[Sysno::truncate])
+}
+
+fn descriptor_controls(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    let refused = |commands: &[u32], errno| {
+        commands.iter().map(|&command| Clause::when([Test::eq(1, command)], fail(errno))).collect::<Vec<_>>()
+    };
+    let mut ioctl = refused(&[TIOCSTI, TIOCLINUX], Errno::PERM);
+    ioctl.extend(refused(&[FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR], Errno::OPNOTSUPP));
+    if needs.scoped {
+        rows.allow("descriptors: opened under Landlock, used freely", &[Sysno::fcntl])?;
+    } else {
+        // A descriptor's owner is sent signals, of any number, and may be any process of the same user.
+        ioctl.extend(refused(&[FIOSETOWN, SIOCSPGRP], Errno::PERM));
+        rows.by_registers(
+            Sysno::fcntl,
+            refused(&[F_SETOWN, F_SETSIG, F_SETOWN_EX], Errno::PERM),
+            Action::Allow,
+            "this kernel's Landlock does not scope signals: a descriptor's owner could be anybody",
+        )?;
+    }
+    rows.by_registers(
+        Sysno::ioctl,
+        ioctl,
+        Action::Allow,
+        "no typing into the terminal (TIOCSTI, TIOCLINUX); no attributes set through a descriptor opened for reading",
+    )
 }
 
 /// Landlock has no right for these, so the supervisor performs them on what it looked at.
@@ -255,3 +270,9 @@ const TIOCLINUX: u32 = 0x541C;
 /// `include/uapi/linux/fs.h`: they ask for ownership, not for a descriptor open for writing.
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_FSSETXATTR: u32 = 0x401C_5820;
+/// `include/uapi/asm-generic/sockios.h`, `include/uapi/asm-generic/fcntl.h`.
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
+const F_SETOWN: u32 = 8;
+const F_SETSIG: u32 = 10;
+const F_SETOWN_EX: u32 = 15;

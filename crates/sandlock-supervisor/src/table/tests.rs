@@ -284,6 +284,23 @@ fn truncation_without_write_access_is_refused_where_landlock_does_not_see_it() {
 }
 
 #[test]
+fn a_descriptors_owner_cannot_be_an_outsider_where_signals_are_not_scoped() {
+    let older = filter(&Needs { scoped: false, ..TCP_ONLY });
+    for (call, command) in [
+        (Sysno::fcntl, 8),
+        (Sysno::fcntl, 10),
+        (Sysno::fcntl, 15),
+        (Sysno::ioctl, 0x8901),
+        (Sysno::ioctl, 0x8902),
+    ] {
+        let args = [0, command | 0xffff_ffff_0000_0000, 1, 0, 0, 0];
+        assert_eq!(answer(&older, call, args), errno(Errno::PERM), "{call} {command:#x}");
+        assert_eq!(answer(&filter(&TCP_ONLY), call, args), Action::Allow, "{call} {command:#x}");
+    }
+    assert_eq!(answer(&older, Sysno::fcntl, [0, 4, 0, 0, 0, 0]), Action::Allow);
+}
+
+#[test]
 fn another_architecture_and_unknown_numbers_answer_enosys() {
     let program = filter(&TCP_ONLY);
     let run = |nr: i32, arch: u32| {
