@@ -1,16 +1,23 @@
 //! The command line's grammar.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use sandlock_core::{NetRule, RuleError};
+use sandlock_core::{NetRule, Options, Policy};
+
+use crate::failure::Failure;
 
 /// Runs a program that reaches only the files, hosts and ports it was given.
+///
+/// It needs no root, no daemon, no container: Landlock, seccomp and its user notification.
 #[derive(Parser, Debug)]
-#[command(name = "sandlock", version, max_term_width = 100)]
+#[command(name = "sandlock", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -19,76 +26,287 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Run a command inside the policy.
+    #[command(after_help = RUN_EXAMPLES, override_usage = "sandlock run [OPTIONS] [--] COMMAND [ARGUMENT]...")]
     Run(RunArgs),
-}
-
-/// What is allowed.
-#[derive(Args, Debug, Default)]
-pub(crate) struct PolicyArgs {
-    /// Allow a destination: [tcp://|udp://|icmp://]HOST:PORTS. Repeatable; without any there is no network.
-    #[arg(long, value_name = "RULE", value_parser = rule)]
-    pub(crate) net_allow: Vec<NetRule>,
-    /// Allow reading and executing a file, or all below a directory. Repeatable.
-    #[arg(short = 'r', long = "read", value_name = "PATH")]
-    pub(crate) read: Vec<PathBuf>,
-    /// Allow reading and writing a file, or all below a directory. Repeatable.
-    #[arg(short = 'w', long = "write", value_name = "PATH")]
-    pub(crate) write: Vec<PathBuf>,
-    /// Allow unix datagram sockets: every send is checked then.
-    #[arg(long)]
-    pub(crate) unix_dgram: bool,
-    /// Start from nothing: no system directories, no working directory, no temporary directory.
-    #[arg(long)]
-    pub(crate) bare: bool,
+    /// Say what this kernel offers and what would enforce what, and try it.
+    ///
+    /// Ends with status 1 if a run is impossible here.
+    Check(CheckArgs),
+    /// Say what a policy grants, and which mechanism enforces each rule. Executes nothing.
+    #[command(after_help = EXPLAIN_EXAMPLES,
+        override_usage = "sandlock explain [OPTIONS] [[--] COMMAND [ARGUMENT]...]")]
+    Explain(ExplainArgs),
+    /// Show the main job in a few seconds, against servers of its own on loopback.
+    Tour,
+    /// Print what a server answers: the client of the tour where there is no curl.
+    #[command(name = "__fetch", hide = true)]
+    Fetch {
+        /// Where it is.
+        server: SocketAddr,
+    },
+    /// What `check` runs inside a sandbox.
+    #[command(name = "__trial", hide = true)]
+    Trial(TrialArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(crate) policy: PolicyArgs,
-    /// Set a variable in the command's environment. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    pub(crate) env: Vec<(OsString, OsString)>,
-    /// Pass on only harmless variables of the environment (PATH, HOME, TERM, LANG and the like).
-    #[arg(long)]
-    pub(crate) clean_env: bool,
-    /// Start the command in this directory [default: the current one].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cwd: Option<PathBuf>,
-    /// End the run after this long: 30, 30s, 5m, 1h [default: no limit].
-    #[arg(short = 't', long, value_name = "TIME", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// A name for this run, shown in its report [default: the command's].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// No supervisor: confine and execute in place. Only for policies that the kernel can carry alone.
-    #[arg(long)]
-    pub(crate) kernel_only: bool,
-    /// Let the command inherit this descriptor; others above 2 are closed. Repeatable.
-    #[arg(long, value_name = "FD")]
-    pub(crate) pass_fd: Vec<RawFd>,
-    /// Behave as on a kernel whose Landlock is no newer than this.
-    #[arg(long, value_name = "VERSION", hide = true)]
-    pub(crate) landlock_at_most: Option<u32>,
-    /// The command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) flags: RunFlags,
+    /// The command and its arguments; all that follows it is its own.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
-fn rule(spec: &str) -> Result<NetRule, RuleError> {
-    spec.parse()
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Print the whole table of system calls: what happens to each, and why.
+    #[arg(long)]
+    pub(crate) calls: bool,
+    #[command(flatten)]
+    pub(crate) flags: RunFlags,
+    /// The command, whose installation becomes readable.
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
-fn variable(text: &str) -> Result<(OsString, OsString), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("expected NAME=VALUE".to_owned()),
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) pretend: Pretend,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrialArgs {
+    /// A file that must not be readable.
+    pub(crate) hidden: PathBuf,
+    /// A server that must be reachable, and one that must not be.
+    #[arg(num_args = 2)]
+    pub(crate) servers: Vec<SocketAddr>,
+}
+
+/// All that surrounds a command. `explain` takes what `run` does: one word of the command line is to be changed.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct RunFlags {
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Set a variable in the command's environment. Repeatable [default: the caller's environment].
+    #[arg(long, value_name = "NAME=VALUE", help_heading = SURROUNDINGS,
+        value_parser = OsStringValueParser::new().try_map(variable))]
+    pub(crate) env: Vec<(OsString, OsString)>,
+    /// Pass on only harmless variables of the environment (PATH, HOME, TERM, LANG and the like).
+    #[arg(long, help_heading = SURROUNDINGS)]
+    pub(crate) clean_env: bool,
+    /// Start the command in this directory [default: the current one].
+    #[arg(long, value_name = "DIR", help_heading = SURROUNDINGS)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// End the run after this long: 30 (seconds), 1.5, 30s, 5m, 1h 30m [default: no limit].
+    #[arg(short = 't', long, value_name = "TIME", value_parser = duration, help_heading = SURROUNDINGS)]
+    pub(crate) timeout: Option<Duration>,
+    /// A name for this run, shown in its report [default: the command's].
+    #[arg(long, value_name = "NAME", help_heading = SURROUNDINGS)]
+    pub(crate) name: Option<OsString>,
+    /// Let the command inherit this descriptor; others above 2 are closed. Repeatable.
+    #[arg(long, value_name = "FD", value_parser = descriptor, help_heading = SURROUNDINGS)]
+    pub(crate) pass_fd: Vec<RawFd>,
+    /// No supervisor: confine and execute in place. Only for policies that the kernel can carry alone.
+    #[arg(long, help_heading = SURROUNDINGS)]
+    pub(crate) kernel_only: bool,
+    #[command(flatten)]
+    pub(crate) pretend: Pretend,
+}
+
+/// What is allowed.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct PolicyArgs {
+    /// Allow a destination: [tcp://|udp://|icmp://]HOST:PORTS. Repeatable [default: no network].
+    ///
+    /// HOST is a name, an address, a range such as 10.0.0.0/8 or [2001:db8::/32] with its length inside the
+    /// brackets, or * for any. PORTS is a list such as 80,443, or * for any; icmp:// takes none.
+    #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(rule),
+        help_heading = POLICY)]
+    pub(crate) net_allow: Vec<NetRule>,
+    /// Allow reading and executing a file, or all below a directory. Repeatable [default: system directories,
+    /// the working directory, the installation of the command].
+    #[arg(short = 'r', long = "read", value_name = "PATH", help_heading = POLICY)]
+    pub(crate) read: Vec<PathBuf>,
+    /// Allow reading and writing a file, or all below a directory. Repeatable [default: a private temporary
+    /// directory, removed afterwards].
+    #[arg(short = 'w', long = "write", value_name = "PATH", help_heading = POLICY)]
+    pub(crate) write: Vec<PathBuf>,
+    /// Allow unix datagram sockets: every send is checked then.
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) unix_dgram: bool,
+    /// Start from nothing: no system directories, no working directory, no temporary directory.
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) bare: bool,
+}
+
+/// For looking at what an older kernel would do.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct Pretend {
+    /// Behave as on a kernel whose Landlock is no newer than this.
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub(crate) landlock_at_most: Option<u32>,
+}
+
+impl PolicyArgs {
+    fn into_policy(self) -> Policy {
+        let mut policy = Policy::new();
+        policy.network = self.net_allow;
+        policy.files.read = self.read;
+        policy.files.write = self.write;
+        policy.unix_datagrams = self.unix_dgram;
+        if self.bare { policy.bare() } else { policy }
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+impl RunFlags {
+    /// What the library is told.
+    ///
+    /// # Errors
+    ///
+    /// When a descriptor that is to be inherited is not there.
+    pub(crate) fn into_options(self, command: Vec<OsString>) -> Result<Options, Failure> {
+        let mut options = Options::new(self.policy.into_policy(), command);
+        options.environment.clean = self.clean_env;
+        options.environment.set = self.env;
+        options.directory = self.cwd;
+        options.timeout = self.timeout;
+        options.kernel_only = self.kernel_only;
+        options.landlock_at_most = self.pretend.landlock_at_most;
+        for fd in self.pass_fd {
+            let taken = sandlock_core::take_inherited(fd).map_err(|error| Failure::PassFd(fd, error))?;
+            options.inherited.push(taken);
+        }
+        Ok(options)
     }
-    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+type ParseError = Box<dyn std::error::Error + Send + Sync>;
+
+fn rule(spec: OsString) -> Result<NetRule, ParseError> {
+    let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
+    Ok(NetRule::parse_flag("--net-allow", &spec)?)
+}
+
+fn variable(text: OsString) -> Result<(OsString, OsString), ParseError> {
+    let at = text.as_bytes().iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
+    let at = at.ok_or("a variable is written NAME=VALUE")?;
+    let mut name = text.into_vec();
+    let value = name.split_off(at + 1);
+    name.pop();
+    Ok((OsString::from_vec(name), OsString::from_vec(value)))
+}
+
+fn descriptor(text: &str) -> Result<RawFd, ParseError> {
+    let number = text.parse().ok().filter(|number| *number > 2);
+    number.ok_or_else(|| "a descriptor is a number from 3 on; the command has the others anyway".into())
+}
+
+fn duration(text: &str) -> Result<Duration, ParseError> {
+    let seconds = text.parse().ok().map(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match seconds.unwrap_or_else(|| humantime::parse_duration(text).ok()) {
+        Some(Duration::ZERO) => Err("that is no time at all: leave it out for no limit".into()),
+        Some(duration) => Ok(duration),
+        None => Err("a time is written 30 (seconds), 1.5, 30s, 5m or 1h 30m".into()),
+    }
+}
+
+const POLICY: &str = "What is allowed";
+const SURROUNDINGS: &str = "How it runs";
+
+const EXAMPLES: &str = "\
+First steps:
+  sandlock tour                  see the main job, without any set-up
+  sandlock check                 can this machine do it?
+  sandlock run -- COMMAND        no network, the home hidden, the working directory read-only
+  sandlock run --help            all flags, and examples";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sandlock run -- ./configure
+  sandlock run -w . --net-allow registry.npmjs.org:443 -- npm install
+  sandlock run -w . --net-allow api.example.com:443 --net-allow udp://1.1.1.1:53 -- python3 agent.py
+  sandlock run --bare -r /usr -r /lib -r /lib64 -- /usr/bin/true
+
+Exit status: the command's own; 128+N if signal N ended it; 124 if it ran too long; 125 if sandlock
+failed and nothing was executed; 126 if the command cannot be executed; 127 if it was not found.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  sandlock explain
+  sandlock explain -w . --net-allow api.example.com:443 -- python3 agent.py
+  sandlock explain --calls | grep trap";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::ffi::OsStr;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(words)
+    }
+
+    fn run(words: &[&str]) -> RunArgs {
+        match parse(&[&["sandlock", "run"], words].concat()).unwrap().command {
+            Command::Run(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_does_not_contradict_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_begins_after_two_dashes_or_with_the_first_word_that_is_no_flag() {
+        for words in [&["-w", ".", "--", "sh", "-c", "x"][..], &["-w", ".", "sh", "-c", "x"]] {
+            let args = run(words);
+            assert_eq!(args.command, ["sh", "-c", "x"]);
+            assert_eq!(args.flags.policy.write, [PathBuf::from(".")]);
+        }
+    }
+
+    #[test]
+    fn flags_and_dashes_after_the_command_are_its_own() {
+        for words in [&["--", "git", "log", "-w", "--", "a"][..], &["git", "log", "-w", "--", "a"]] {
+            let args = run(words);
+            assert_eq!(args.command, ["git", "log", "-w", "--", "a"]);
+            assert!(args.flags.policy.write.is_empty());
+        }
+    }
+
+    #[test]
+    fn explain_takes_the_flags_of_run_and_needs_no_command() {
+        let words = ["sandlock", "explain", "--kernel-only", "--net-allow", ":443", "--calls"];
+        match parse(&words).unwrap().command {
+            Command::Explain(args) => {
+                assert!(args.calls && args.flags.kernel_only && args.command.is_empty());
+                assert_eq!(args.flags.policy.net_allow.len(), 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_variable_may_hold_any_bytes_and_equals_signs() {
+        let split = |bytes: &[u8]| variable(OsString::from_vec(bytes.to_vec()));
+        let (name, value) = split(b"A=\xff=b").unwrap();
+        assert_eq!((name.as_os_str(), value.as_bytes()), (OsStr::new("A"), &b"\xff=b"[..]));
+        assert_eq!(split(b"A=").unwrap().1, OsStr::new(""));
+        assert!(split(b"A").is_err() && split(b"=b").is_err() && split(b"").is_err());
+    }
+
+    #[test]
+    fn times_are_seconds_or_have_units() {
+        for (text, millis) in [("30", 30_000), ("1.5", 1500), ("30s", 30_000), ("1h 30m", 5_400_000)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        for text in ["", "abc", "0", "0s", "-1", "inf", "NaN", "1e400", "5 parsecs"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

@@ -5,7 +5,11 @@
 
 mod args;
 mod commands;
+mod exit;
+mod failure;
+mod output;
 mod report;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -16,7 +20,20 @@ use args::{Cli, Command};
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse_from(std::env::args_os()).command {
+    let words: Vec<_> = std::env::args_os().collect();
+    match Cli::try_parse_from(&words) {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => usage::report(&error, words.get(1).map(AsRef::as_ref)),
+    }
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    match command {
         Command::Run(args) => commands::run::run(args),
+        Command::Check(args) => commands::check::check(&args),
+        Command::Explain(args) => commands::explain::explain(args),
+        Command::Tour => commands::tour::tour(),
+        Command::Fetch { server } => commands::fetch::fetch(server),
+        Command::Trial(args) => commands::trial::trial(&args),
     }
 }

@@ -1,42 +1,72 @@
-//! What is said to the person, on standard error.
+//! What is said after a run, on standard error.
 
-use std::error::Error;
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use sandlock_core::{Outcome, Resolved, escape_terminal};
+use sandlock_core::{Denied, Outcome, Resolved, escape_terminal};
 
-/// Prints an error with its causes on one line.
-pub(crate) fn error(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
+/// What was refused, once each, and what would allow it; and that the time was up. Empty when there is nothing.
+pub(crate) fn of(name: &str, outcome: &Outcome, names: &Resolved, limit: Option<Duration>) -> String {
+    let mut text = denials(name, &outcome.denials, outcome.more_denials, names);
+    if outcome.timed_out {
+        let limit = limit.map_or_else(String::new, |limit| humantime::format_duration(limit).to_string());
+        text.push_str(&format!("sandlock: {} was ended after {limit} (--timeout)\n", escape_terminal(name)));
     }
-    say(&format!("sandlock: error: {}\n", escape_terminal(&text)));
+    text
 }
 
-/// Prints what was refused, once each, and what would allow it.
-pub(crate) fn denials(name: &str, outcome: &Outcome, names: &Resolved) {
-    if outcome.denials.is_empty() && outcome.more_denials == 0 {
-        return;
+fn denials(name: &str, denials: &BTreeMap<Denied, u64>, more: u64, names: &Resolved) -> String {
+    if denials.is_empty() && more == 0 {
+        return String::new();
     }
     let mut text = format!("sandlock: {} was refused:\n", escape_terminal(name));
-    for (denied, count) in &outcome.denials {
+    for (denied, count) in denials {
         let times = if *count == 1 { String::new() } else { format!(" ({count} times)") };
         text.push_str(&format!("  {denied}{times}\n"));
-        if let Some(hint) = denied.hint(names) {
-            text.push_str(&format!("    hint: allow it with {hint}\n"));
-        }
+        text.push_str(&match denied.hint(names) {
+            Some(flag) => format!("    hint: allow it with {flag}\n"),
+            None => "    hint: no flag allows this\n".to_owned(),
+        });
     }
-    if outcome.more_denials > 0 {
-        text.push_str(&format!("  and {} more\n", outcome.more_denials));
+    if more > 0 {
+        text.push_str(&format!("  and {more} more\n"));
     }
-    say(&text);
+    text
 }
 
-/// Writes to standard error; there is nobody to tell when that fails.
-pub(crate) fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandlock_core::{Destination, Protocol};
+
+    fn refused(protocol: Protocol, address: &str, port: u16) -> Denied {
+        Denied::Destination(Destination::new(protocol, address.parse().unwrap(), port))
+    }
+
+    #[test]
+    fn each_destination_is_told_once_with_its_flag() {
+        let mut names = Resolved::new();
+        names.insert("api.example.com", ["192.0.2.1".parse().unwrap()]);
+        let counts = BTreeMap::from([
+            (refused(Protocol::Tcp, "192.0.2.1", 80), 3),
+            (refused(Protocol::Udp, "2001:db8::1", 53), 1),
+            (Denied::UnixAbstract(b"x\x1b]0;owned\x07".to_vec()), 1),
+        ]);
+        let expected = "\
+sandlock: npm\\n was refused:
+  tcp 192.0.2.1:80 (3 times)
+    hint: allow it with --net-allow api.example.com:80
+  udp [2001:db8::1]:53
+    hint: allow it with --net-allow udp://[2001:db8::1]:53
+  abstract unix @x\\u{1b}]0;owned\\u{7}
+    hint: no flag allows this
+  and 7 more
+";
+        assert_eq!(denials("npm\n", &counts, 7, &names), expected);
+    }
+
+    #[test]
+    fn a_run_without_refusals_is_silent() {
+        assert_eq!(denials("true", &BTreeMap::new(), 0, &Resolved::new()), "");
+    }
 }

@@ -34,6 +34,9 @@ impl Executable {
 }
 
 fn find(command: &OsStr, search: Option<&OsStr>, directory: &Path) -> Result<PathBuf, PlanError> {
+    if command.is_empty() {
+        return Err(PlanError::CommandNotFound(command.to_owned()));
+    }
     let refused = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => PlanError::CommandNotFound(command.to_owned()),
         _ => PlanError::CommandNotExecutable { command: command.to_owned(), source },

@@ -28,6 +28,8 @@ pub struct Ability {
     pub carried_by: Option<&'static str>,
     /// What to do about it when nothing can.
     pub otherwise: &'static str,
+    /// Whether only runs with a supervisor need it.
+    pub of_the_supervisor: bool,
 }
 
 impl Kernel {
@@ -63,6 +65,7 @@ impl Kernel {
                 what: "files and directories",
                 carried_by: by(landlock(1), "Landlock"),
                 otherwise: "boot Linux 5.13 or later with Landlock (CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the lsm= list); a container's own seccomp profile must allow landlock_*",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "destinations of connect and send",
@@ -71,16 +74,19 @@ impl Kernel {
                     "seccomp user notification: the supervisor performs the call",
                 ),
                 otherwise: "boot Linux 5.13 or later with CONFIG_SECCOMP_FILTER=y; a container's own seccomp profile must allow seccomp(2)",
+                of_the_supervisor: true,
             },
             Ability {
                 what: "what a call on behalf is about",
                 carried_by: by(self.looks_into_descendants, "pidfd_getfd and process_vm_readv"),
                 otherwise: "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children",
+                of_the_supervisor: true,
             },
             Ability {
                 what: "kinds of sockets, dangerous calls",
                 carried_by: by(self.user_notification, "seccomp filter"),
                 otherwise: "boot Linux 5.13 or later with CONFIG_SECCOMP_FILTER=y",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "TCP ports, a second time in the kernel",
@@ -90,6 +96,7 @@ impl Kernel {
                     "the supervisor alone (Landlock 4, Linux 6.7, would add the kernel)",
                 ),
                 otherwise: "",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "renaming and linking across directories",
@@ -99,6 +106,7 @@ impl Kernel {
                     "refused (Landlock 2, Linux 5.19, can tell where it is safe)",
                 ),
                 otherwise: "",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "truncation",
@@ -108,6 +116,7 @@ impl Kernel {
                     "the filter: only together with write access (Landlock 3 is Linux 6.2)",
                 ),
                 otherwise: "",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "signals to processes outside",
@@ -117,6 +126,7 @@ impl Kernel {
                     "the supervisor looks up each target (Landlock 6, Linux 6.12, would do it in the kernel)",
                 ),
                 otherwise: "",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "abstract unix sockets outside",
@@ -126,6 +136,7 @@ impl Kernel {
                     "the supervisor refuses all abstract names (Landlock 6, Linux 6.12, tells inside from outside)",
                 ),
                 otherwise: "",
+                of_the_supervisor: false,
             },
             Ability {
                 what: "descriptors of threads",
@@ -135,6 +146,7 @@ impl Kernel {
                     "the filter: threads must share their table (Linux 6.9 has handles of single threads)",
                 ),
                 otherwise: "",
+                of_the_supervisor: true,
             },
             Ability {
                 what: "calls on behalf, whole or not at all",
@@ -144,6 +156,7 @@ impl Kernel {
                     "not guaranteed: a signal may restart one (Linux 5.19 has the flag)",
                 ),
                 otherwise: "",
+                of_the_supervisor: true,
             },
         ]
     }

@@ -31,9 +31,10 @@ pub use options::Options;
 pub use plan::Plan;
 pub use running::{Event, Outcome, Running};
 pub use sandlock_policy::{
-    Base, Denied, Destination, FileRules, NetRule, Policy, Protocol, Resolved, RuleError, escape_terminal,
+    Base, Denied, Destination, FileRules, Host, NetRule, Policy, Ports, Protocol, Resolved, RuleError,
+    RuleErrorKind, escape_terminal,
 };
-pub use sandlock_supervisor::message::Ending;
+pub use sandlock_supervisor::message::{Ending, Step};
 pub use sandlock_sys::landlock::FileAccess;
 
 /// Takes a descriptor that this process inherited, for [`Options::inherited`].

@@ -68,7 +68,12 @@ impl Plan {
     /// The first thing that is wrong: see [`PlanError`].
     pub fn new(options: Options) -> Result<Self, PlanError> {
         let kernel = Kernel::probe().with_landlock_at_most(options.landlock_at_most);
-        if let Some(lacking) = kernel.abilities().into_iter().find(|ability| ability.carried_by.is_none()) {
+        if let Some(lacking) = kernel
+            .abilities()
+            .into_iter()
+            .filter(|ability| !(options.kernel_only && ability.of_the_supervisor))
+            .find(|ability| ability.carried_by.is_none())
+        {
             return Err(PlanError::Kernel { what: lacking.what, remedy: lacking.otherwise });
         }
         let directory = working_directory(options.directory.as_deref())?;

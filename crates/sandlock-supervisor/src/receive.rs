@@ -52,8 +52,8 @@ pub(crate) fn receive(
         match outcome.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
             Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
             Ok(Done::Partly(value, denied)) => {
-                listener.answer(call.id, Ok(value));
                 events.report(denied);
+                listener.answer(call.id, Ok(value));
             }
             Ok(Done::Continue) => listener.answer_continue(call.id),
             Ok(Done::Wait(waiting)) => {
@@ -61,8 +61,10 @@ pub(crate) fn receive(
             }
             Err(Failure::Errno(errno)) => listener.answer(call.id, Err(errno)),
             Err(Failure::Denied(denied)) => {
-                listener.answer(call.id, Err(errno_of(&denied)));
+                // Told first: the answer may be the last thing that the command waits for.
+                let errno = errno_of(&denied);
                 events.report(denied);
+                listener.answer(call.id, Err(errno));
             }
             Err(Failure::Gone) => {}
         }

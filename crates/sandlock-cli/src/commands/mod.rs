@@ -1,3 +1,8 @@
 //! The subcommands, a file each.
 
+pub(crate) mod check;
+pub(crate) mod explain;
+pub(crate) mod fetch;
 pub(crate) mod run;
+pub(crate) mod tour;
+pub(crate) mod trial;

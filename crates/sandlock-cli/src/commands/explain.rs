@@ -1,0 +1,297 @@
+//! `sandlock explain`: what a policy grants, and what enforces it. Executes nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use sandlock_core::{
+    Explanation, FileAccess, Grant, Kernel, NetRule, Origin, Plan, PlanError, Protocol, escape_terminal,
+};
+
+use crate::args::{ExplainArgs, RunFlags};
+use crate::failure::Failure;
+use crate::output;
+
+/// Prints the explanation.
+pub(crate) fn explain(args: ExplainArgs) -> ExitCode {
+    let command = if args.command.is_empty() { vec![any_command()] } else { args.command.clone() };
+    match explanation(&args, &command) {
+        Ok(text) => {
+            output::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => failure.report(&command),
+    }
+}
+
+fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failure> {
+    let options = args.flags.clone().into_options(command.to_vec())?;
+    let home = options.home.clone();
+    let kernel = Kernel::probe().with_landlock_at_most(options.landlock_at_most);
+    let plan = Plan::new(options)?;
+    if args.calls {
+        return Ok(calls(&plan));
+    }
+    let mut text = String::new();
+    if !args.command.is_empty() {
+        text.push_str(&format!("command\n  {}\n\n", shown(plan.program())));
+    }
+    text.push_str(&network(&plan.explain_network(), &args.flags));
+    text.push_str(&files(&plan, home.as_deref()));
+    text.push_str(&always(&kernel, &args.flags));
+    text.push_str(&notes(args, command, &plan));
+    Ok(text)
+}
+
+fn network(rules: &[Explanation], flags: &RunFlags) -> String {
+    let mut text = String::from("network\n");
+    for rule in rules {
+        text.push_str(&format!("  {}\n", rule.rule));
+        if !rule.addresses.is_empty() {
+            text.push_str(&format!("    is now       {}\n", list(&rule.addresses, ", ")));
+        }
+        text.push_str(&format!("    enforced by  {}\n", list(&rule.mechanisms, ", ")));
+    }
+    if flags.policy.unix_dgram {
+        text.push_str(
+            "  --unix-dgram\n    enforced by  the supervisor: sockets below paths that may be written\n",
+        );
+    }
+    let rest = if rules.is_empty() { "every destination" } else { "every other destination" };
+    let answer =
+        if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
+    text.push_str(&format!("  {rest} is {answer}\n"));
+    text
+}
+
+fn files(plan: &Plan, home: Option<&Path>) -> String {
+    let mut text = String::from("\nfiles, enforced by Landlock\n");
+    let (base, named): (Vec<&Grant>, Vec<&Grant>) =
+        plan.grants().iter().partition(|grant| grant.origin == Origin::Base);
+    for grant in &named {
+        let path = match grant.origin {
+            Origin::Temporary => "$TMPDIR".to_owned(),
+            _ => shown(&grant.path),
+        };
+        text.push_str(&format!("  {:6}  {path}  ({})\n", access(grant.access), origin(grant)));
+    }
+    for (path, why) in hidden(plan, home) {
+        text.push_str(&format!("  hidden  {}  ({why})\n", shown(&path)));
+    }
+    for kind in ["read", "write", "device"] {
+        let of_kind = base.iter().filter(|grant| access(grant.access) == kind);
+        let paths: Vec<_> = of_kind.map(|grant| shown(&grant.path)).collect();
+        if !paths.is_empty() {
+            text.push_str(&wrapped(&format!("  {kind:6}  "), &paths, "(base)"));
+        }
+    }
+    text
+}
+
+/// What a person might expect to be there.
+fn hidden(plan: &Plan, home: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
+    let mut hidden = Vec::new();
+    if let Some(home) = home.filter(|home| !plan.grants().iter().any(|grant| covers(grant, home))) {
+        hidden.push((home.to_owned(), "the home directory, but for what is granted above"));
+    }
+    if plan.working_directory_hidden() {
+        let why = "the working directory: it holds the home; grant it with -r or -w";
+        hidden.push((plan.directory(), why));
+    }
+    hidden
+}
+
+fn covers(grant: &Grant, path: &Path) -> bool {
+    path.starts_with(&grant.path)
+        || matches!((grant.path.canonicalize(), path.canonicalize()), (Ok(grant), Ok(path)) if path.starts_with(&grant))
+}
+
+fn access(access: FileAccess) -> &'static str {
+    match access {
+        FileAccess::Read => "read",
+        FileAccess::Write => "write",
+        _ => "device",
+    }
+}
+
+fn origin(grant: &Grant) -> &'static str {
+    match (grant.origin, grant.access) {
+        (Origin::Flag, FileAccess::Read) => "-r",
+        (Origin::Flag, _) => "-w",
+        (Origin::Base, _) => "base",
+        (Origin::WorkingDirectory, _) => "working directory",
+        (Origin::Installation, _) => "installation of the command",
+        (Origin::Temporary, _) => "a new directory for each run, removed afterwards",
+    }
+}
+
+/// What is enforced whatever the policy says.
+fn always(kernel: &Kernel, flags: &RunFlags) -> String {
+    let mut text = String::from("\nin every run\n");
+    for ability in kernel.abilities() {
+        let of_the_supervisor = OF_THE_SUPERVISOR.contains(&ability.what);
+        // A rule for any port takes the ports from Landlock.
+        let of_ports = ability.what.starts_with("TCP ports") && opens_any_port(flags);
+        if let Some(mechanism) = ability.carried_by
+            && !(flags.kernel_only && of_the_supervisor)
+            && !of_ports
+        {
+            text.push_str(&format!("  {:42}  {mechanism}\n", ability.what));
+        }
+    }
+    text
+}
+
+fn opens_any_port(flags: &RunFlags) -> bool {
+    let any_port = |rule: &NetRule| rule.protocol() == Protocol::Tcp && rule.ports().to_string() == "*";
+    flags.policy.net_allow.iter().any(any_port)
+}
+
+fn notes(args: &ExplainArgs, command: &[OsString], plan: &Plan) -> String {
+    let mut notes = Vec::new();
+    if args.flags.kernel_only {
+        notes.push("--kernel-only: refusals are not reported".to_owned());
+        notes.push("--kernel-only: what the command leaves running stays; nobody ends it".to_owned());
+        notes.push(
+            "--kernel-only: no unix sockets, no servers, no changes of modes, owners or times".to_owned(),
+        );
+        notes.push("--kernel-only: no private temporary directory; grant one with -w".to_owned());
+    } else if let Some(note) = without_supervisor(&args.flags, command, plan) {
+        notes.push(note);
+    }
+    notes.push("sandlock explain --calls lists what happens to each system call".to_owned());
+    notes.iter().fold(String::from("\n"), |text, note| text + "note: " + note + "\n")
+}
+
+/// Whether the kernel could carry this policy alone.
+fn without_supervisor(flags: &RunFlags, command: &[OsString], plan: &Plan) -> Option<String> {
+    // Descriptors can be taken once, and names need not be asked for twice to know the answer.
+    if !flags.pass_fd.is_empty() {
+        return None;
+    }
+    if plan.names().names().next().is_some() {
+        return Some("needs the supervisor: rules name hosts, and the kernel knows only ports".to_owned());
+    }
+    let mut flags = flags.clone();
+    flags.kernel_only = true;
+    match Plan::new(flags.into_options(command.to_vec()).ok()?) {
+        Ok(_) => Some("the kernel can carry this policy alone: see --kernel-only".to_owned()),
+        Err(PlanError::NeedsSupervisor(what)) => {
+            Some(format!("needs the supervisor for {}", escape_terminal(&what)))
+        }
+        Err(_) => None,
+    }
+}
+
+fn calls(plan: &Plan) -> String {
+    let mut rows: Vec<_> = plan.explain_calls().collect();
+    rows.sort_by_key(|(name, ..)| *name);
+    let name_width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+    let what_width = rows.iter().map(|(_, what, _)| what.len()).max().unwrap_or_default();
+    let lines =
+        rows.iter().map(|(name, what, why)| format!("{name:name_width$}  {what:what_width$}  {why}\n"));
+    let rest = format!(
+        "{:name_width$}  {:what_width$}  not in the table: as on a kernel without it\n",
+        "(any other)", "ENOSYS"
+    );
+    lines.chain([rest]).collect()
+}
+
+/// A first line with `start`, the words with commas, and `end`; lines that follow are indented.
+fn wrapped(start: &str, words: &[String], end: &str) -> String {
+    let mut text = start.to_owned();
+    let mut column = start.len();
+    for (index, word) in words.iter().enumerate() {
+        let last = index + 1 == words.len();
+        let word = if last { format!("{word}  {end}") } else { format!("{word}, ") };
+        if column + word.trim_end().len() > WIDTH && column > start.len() {
+            text.truncate(text.trim_end().len());
+            text.push_str(&format!("\n{:1$}", "", start.len()));
+            column = start.len();
+        }
+        column += word.len();
+        text.push_str(&word);
+    }
+    text + "\n"
+}
+
+fn list(items: &[impl ToString], between: &str) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
+fn shown(path: &Path) -> String {
+    escape_terminal(&path.to_string_lossy())
+}
+
+/// Some command that the base covers, for a policy that is looked at without one.
+fn any_command() -> OsString {
+    let known = ["/bin/true", "/usr/bin/true", "/bin/sh"];
+    known.into_iter().find(|path| Path::new(path).exists()).unwrap_or("true").into()
+}
+
+/// Abilities that nobody needs without one.
+const OF_THE_SUPERVISOR: [&str; 4] = [
+    "destinations of connect and send",
+    "what a call on behalf is about",
+    "descriptors of threads",
+    "calls on behalf, whole or not at all",
+];
+const WIDTH: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn explained(words: &[&str]) -> String {
+        let cli = Cli::try_parse_from([&["sandlock", "explain"], words].concat()).unwrap();
+        let Command::Explain(args) = cli.command else { panic!() };
+        let command = if args.command.is_empty() { vec![any_command()] } else { args.command.clone() };
+        explanation(&args, &command).unwrap()
+    }
+
+    #[test]
+    fn each_rule_is_told_with_what_enforces_it() {
+        let text = explained(&["--net-allow", "127.0.0.1:8080", "--net-allow", "udp://*:*"]);
+        let rule = text.split("--net-allow 127.0.0.1:8080\n").nth(1).unwrap();
+        assert!(rule.lines().next().unwrap().contains("supervisor"), "{text}");
+        assert!(text.contains("  every other destination is refused and reported\n"), "{text}");
+        assert!(text.contains("note: needs the supervisor for --net-allow 127.0.0.1:8080"), "{text}");
+    }
+
+    #[test]
+    fn grants_are_told_with_access_and_origin() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().to_str().unwrap();
+        let text = explained(&["-w", path, "-r", "/etc"]);
+        assert!(text.contains(&format!("  write   {path}  (-w)\n")), "{text}");
+        assert!(text.contains("  read    /etc  (-r)\n"), "{text}");
+        assert!(text.contains("  write   $TMPDIR  ("), "{text}");
+    }
+
+    #[test]
+    fn a_working_directory_that_holds_the_home_is_said_to_be_hidden() {
+        let text = explained(&["--cwd", "/"]);
+        assert!(text.contains("  hidden  /  (the working directory: it holds the home"), "{text}");
+        assert!(!text.contains("(working directory)"), "{text}");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_call() {
+        let text = explained(&["--calls"]);
+        let line = |name: &str| text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert!(line("connect").contains("trap"), "{text}");
+        assert!(line("bpf").contains("EPERM"), "{text}");
+        assert!(line("read").contains("allow"), "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_wrapped_under_their_first_word() {
+        let words: Vec<_> = (0..30).map(|number| format!("/path/{number}")).collect();
+        let text = wrapped("  read    ", &words, "(base)");
+        assert!(text.lines().count() > 2 && text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("          /path/")), "{text}");
+        assert!(text.ends_with("/path/29  (base)\n"), "{text}");
+    }
+}
