@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use sandlock_policy::{Base, FileRules, base, installation_prefixes};
 use sandlock_sys::landlock::FileAccess;
 
@@ -22,7 +22,6 @@ pub struct Grant {
     /// Where it comes from.
     pub origin: Origin,
     pub(crate) place: OwnedFd,
-    pub(crate) is_directory: bool,
 }
 
 /// Where a grant comes from.
@@ -160,8 +159,7 @@ fn add_if_there(grants: &mut Vec<Grant>, path: &Path, access: FileAccess, origin
 
 fn open(path: &Path, access: FileAccess, origin: Origin) -> Result<Grant, rustix::io::Errno> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
-    Ok(Grant { path: path.to_owned(), access, origin, place, is_directory: kind == FileType::Directory })
+    Ok(Grant { path: path.to_owned(), access, origin, place })
 }
 
 /// The real paths of what may be written.

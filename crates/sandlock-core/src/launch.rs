@@ -27,12 +27,13 @@ impl Plan {
         privileges::become_subreaper().map_err(launcher)?;
         let (link, theirs) = Link::pair().map_err(launcher)?;
         let launcher = std::process::id() as i32;
+        let others = sandlock_supervisor::children();
         match process::fork_alone()? {
             Fork::Parent(pid) => {
                 drop(theirs);
                 // The command's business alone from here on.
                 self.inherited.clear();
-                Ok(Running::new(self, link, pid, mask))
+                Ok(Running::new(self, link, pid, mask, others))
             }
             Fork::Child => {
                 drop(link);

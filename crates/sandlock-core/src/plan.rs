@@ -236,7 +236,7 @@ fn rulesets(
         let mut builder =
             RulesetBuilder::new(kernel.landlock, &connect, &TcpPorts::Only(&[0])).map_err(refused)?;
         for grant in grants {
-            builder.grant(grant.place.as_fd(), grant.is_directory, grant.access).map_err(refused)?;
+            builder.grant(grant.place.as_fd(), grant.access).map_err(refused)?;
         }
         if with_proc {
             let proc = rustix::fs::open(
@@ -245,7 +245,7 @@ fn rulesets(
                 rustix::fs::Mode::empty(),
             )
             .map_err(|errno| PlanError::Ruleset(Box::new(std::io::Error::from(errno))))?;
-            builder.grant(proc.as_fd(), true, FileAccess::Read).map_err(refused)?;
+            builder.grant(proc.as_fd(), FileAccess::Read).map_err(refused)?;
         }
         builder.finish().ok_or(PlanError::Kernel {
             what: "files and directories",

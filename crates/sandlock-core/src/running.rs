@@ -21,6 +21,8 @@ pub struct Running {
     link: Link,
     supervisor: i32,
     mask: Mask,
+    /// Children that this process had before, which are none of the run's business.
+    others: Vec<i32>,
 }
 
 impl Drop for Running {
@@ -56,8 +58,8 @@ pub struct Outcome {
 }
 
 impl Running {
-    pub(crate) fn new(plan: Plan, link: Link, supervisor: i32, mask: Mask) -> Self {
-        Running { plan, link, supervisor, mask }
+    pub(crate) fn new(plan: Plan, link: Link, supervisor: i32, mask: Mask, others: Vec<i32>) -> Self {
+        Running { plan, link, supervisor, mask, others }
     }
 
     /// What the names in the rules resolved to.
@@ -76,7 +78,7 @@ impl Running {
         if result.is_err() {
             // The supervisor is gone or going: what it adopted falls to this process, and ends here.
             self.link.finish_sending();
-            sandlock_supervisor::end_tree(None);
+            sandlock_supervisor::end_adopted(&self.others);
         }
         self.plan.remove_temporary();
         signal::restore(&self.mask);

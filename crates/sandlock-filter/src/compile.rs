@@ -47,10 +47,11 @@ pub enum CompileError {
 /// If the program would be too long for the kernel.
 pub fn compile<H>(table: &Table<H>, arch: Arch) -> Result<Program, CompileError> {
     let enosys = Target::Return(Action::Errno(Errno::ENOSYS));
-    let mut graph = Graph::default();
-    let rows: Vec<_> = table.rows().map(|row| (row.number, clauses::rule(&mut graph, &row.rule))).collect();
-    let search = dispatch::search(&mut graph, &rows, enosys);
-    let root = graph.branch(&[], Word(offset::ARCH), Question::Equal(arch.audit), search, enosys);
+    let mut graph = Graph::new();
+    let rows = table.rows().map(|row| (row.number, clauses::rule(&mut graph, &row.rule)));
+    let ranges = dispatch::ranges(rows, enosys);
+    let search = dispatch::search(&mut graph, &ranges, enosys);
+    let root = graph.branch(&mut Vec::new(), Word(offset::ARCH), Question::Equal(arch.audit), search, enosys);
     let instructions = emit::emit(&graph, root)?;
     if instructions.len() > MAX_INSTRUCTIONS {
         return Err(CompileError::TooLong { instructions: instructions.len() });

@@ -17,12 +17,8 @@ pub fn evaluate<H>(table: &Table<H>, arch: Arch, data: &SeccompData) -> Action {
 }
 
 fn decide(rule: &Rule, args: &[u64; 6]) -> Action {
-    match rule {
-        Rule::Always(action) => *action,
-        Rule::ByArguments { clauses, otherwise } => {
-            clauses.iter().find(|clause| matches(clause, args)).map_or(*otherwise, |clause| clause.action)
-        }
-    }
+    let (clauses, otherwise) = rule.parts();
+    clauses.iter().find(|clause| matches(clause, args)).map_or(otherwise, |clause| clause.action)
 }
 
 fn matches(clause: &Clause, args: &[u64; 6]) -> bool {

@@ -137,20 +137,21 @@ impl Rule {
 
     /// Every action that the rule names, in order.
     pub fn actions(&self) -> impl Iterator<Item = Action> + '_ {
-        let (clauses, last) = match self {
-            Self::Always(action) => (&[][..], *action),
-            Self::ByArguments { clauses, otherwise } => (&clauses[..], *otherwise),
-        };
+        let (clauses, last) = self.parts();
         clauses.iter().map(|clause| clause.action).chain([last])
     }
 
     /// Every test that the rule makes, in order.
     pub fn tests(&self) -> impl Iterator<Item = Test> + '_ {
-        let clauses = match self {
-            Self::Always(_) => &[][..],
-            Self::ByArguments { clauses, .. } => &clauses[..],
-        };
-        clauses.iter().flat_map(|clause| clause.all.iter().copied())
+        self.parts().0.iter().flat_map(|clause| clause.all.iter().copied())
+    }
+
+    /// The clauses, and what happens when none matches.
+    pub(crate) fn parts(&self) -> (&[Clause], Action) {
+        match self {
+            Self::Always(action) => (&[], *action),
+            Self::ByArguments { clauses, otherwise } => (clauses, *otherwise),
+        }
     }
 
     /// Whether the rule can hand a call to the supervisor.

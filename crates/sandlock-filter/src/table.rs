@@ -24,18 +24,23 @@ pub struct Row<H> {
 /// What happens to every system call; one that is missing answers `ENOSYS`.
 #[derive(Clone, Debug)]
 pub struct Table<H> {
-    /// Indexed by number, so that a trapped call finds its handler in one step.
-    rows: Vec<Option<Row<H>>>,
+    /// In the order in which they came: without gaps, because fresh memory is most of what a table costs.
+    rows: Vec<Row<H>>,
+    /// By number, where its row is, so that a trapped call finds its handler in one step.
+    places: Vec<Option<u16>>,
 }
 
 impl<H> Table<H> {
     /// Numbers of rows are below this. The kernel's own end at about 470; x32 numbers begin at 2³⁰.
     pub const NUMBERS: u32 = 4096;
 
+    /// A little more than the kernel has calls.
+    const USUAL: usize = 512;
+
     /// A table in which every call answers `ENOSYS`.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { rows: Vec::new() }
+    pub fn new() -> Self {
+        Self { rows: Vec::with_capacity(Self::USUAL), places: Vec::with_capacity(Self::USUAL) }
     }
 
     /// Adds a row for a number that has none.
@@ -45,11 +50,15 @@ impl<H> Table<H> {
     /// If the number has a row, or if the row could not be honoured: see [`TableError`].
     pub fn insert(&mut self, row: Row<H>) -> Result<(), TableError> {
         check(&row)?;
-        let slot = self.slot(row.number);
-        if let Some(present) = slot {
+        if let Some(present) = self.get(row.number) {
             return Err(TableError::NumberTaken { number: row.number, name: row.name, by: present.name });
         }
-        *slot = Some(row);
+        let number = row.number as usize;
+        if self.places.len() <= number {
+            self.places.resize(number + 1, None);
+        }
+        self.places[number] = Some(self.rows.len() as u16);
+        self.rows.push(row);
         Ok(())
     }
 
@@ -61,20 +70,20 @@ impl<H> Table<H> {
     pub fn replace(&mut self, row: Row<H>) -> Result<Row<H>, TableError> {
         check(&row)?;
         let (number, name) = (row.number, row.name);
-        let present = self.rows.get_mut(number as usize).and_then(Option::as_mut);
+        let present = self.place(number).and_then(|place| self.rows.get_mut(place));
         let present = present.ok_or(TableError::NothingToReplace { number, name })?;
         Ok(std::mem::replace(present, row))
     }
 
     /// The rows, by number.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = &Row<H>> {
-        self.rows.iter().flatten()
+        self.places.iter().flatten().filter_map(|&place| self.rows.get(usize::from(place)))
     }
 
     /// The row for this number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Row<H>> {
-        self.rows.get(number as usize)?.as_ref()
+        self.rows.get(self.place(number)?)
     }
 
     /// What answers this call when it traps.
@@ -83,12 +92,8 @@ impl<H> Table<H> {
         self.get(number)?.handler.as_ref()
     }
 
-    fn slot(&mut self, number: u32) -> &mut Option<Row<H>> {
-        let index = number as usize;
-        if self.rows.len() <= index {
-            self.rows.resize_with(index + 1, || None);
-        }
-        &mut self.rows[index]
+    fn place(&self, number: u32) -> Option<usize> {
+        self.places.get(number as usize)?.map(usize::from)
     }
 }
 
@@ -165,20 +170,17 @@ fn check<H>(row: &Row<H>) -> Result<(), TableError> {
     if row.number >= Table::<H>::NUMBERS {
         return Err(TableError::NumberTooLarge { number: row.number, name });
     }
-    if row.handler.is_none() && row.rule.can_trap() {
-        return Err(TableError::TrapWithoutHandler { name });
+    let check_action = |action| match action {
+        Action::Trap if row.handler.is_none() => Err(TableError::TrapWithoutHandler { name }),
+        Action::Errno(errno) if errno.0 > abi::MAX_ERRNO => Err(TableError::ErrnoTooLarge { name, errno }),
+        _ => Ok(()),
+    };
+    let (clauses, otherwise) = row.rule.parts();
+    for clause in clauses {
+        clause.all.iter().try_for_each(|&test| check_test(name, test))?;
+        check_action(clause.action)?;
     }
-    for test in row.rule.tests() {
-        check_test(name, test)?;
-    }
-    for action in row.rule.actions() {
-        if let Action::Errno(errno) = action
-            && errno.0 > abi::MAX_ERRNO
-        {
-            return Err(TableError::ErrnoTooLarge { name, errno });
-        }
-    }
-    Ok(())
+    check_action(otherwise)
 }
 
 fn check_test(name: &'static str, test: Test) -> Result<(), TableError> {

@@ -18,5 +18,5 @@ mod waiting;
 pub use call::{Call, Done, Failure, Handler};
 pub use context::Context;
 pub use supervise::{Supervisor, supervise};
-pub use task::tree::end as end_tree;
+pub use task::tree::{children, end_adopted};
 pub use waiting::{Turn, Waiting};

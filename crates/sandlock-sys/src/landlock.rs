@@ -102,6 +102,9 @@ impl RulesetBuilder {
                 }
             }
         }
+        // From here on one thing may be dropped: the rights of directories, where a place is a file. Others cannot,
+        // as only what this version knows is asked for.
+        let created = created.set_compatibility(CompatLevel::BestEffort);
         Ok(RulesetBuilder { created, abi, scoped })
     }
 
@@ -110,16 +113,8 @@ impl RulesetBuilder {
     /// # Errors
     ///
     /// When the kernel refuses the rule.
-    pub fn grant(
-        &mut self,
-        place: BorrowedFd<'_>,
-        is_directory: bool,
-        access: FileAccess,
-    ) -> Result<(), RulesetError> {
-        let mut rights = rights(access, self.abi);
-        if !is_directory {
-            rights &= AccessFs::from_file(self.abi);
-        }
+    pub fn grant(&mut self, place: BorrowedFd<'_>, access: FileAccess) -> Result<(), RulesetError> {
+        let rights = rights(access, self.abi);
         (&mut self.created).add_rule(PathBeneath::new(place, rights))?;
         Ok(())
     }

@@ -4,15 +4,13 @@
 //! leads is already there, and its distance is known. A conditional jump reaches 255 instructions; what lies
 //! further is reached over an instruction put right behind the jump.
 
-use std::collections::HashMap;
-
 use super::CompileError;
 use crate::abi::code;
 use crate::instruction::Instruction;
 
 /// An instruction of the program, counted from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place(usize);
+pub(super) struct Place(u32);
 
 /// Where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,14 +24,19 @@ pub(super) enum Destination {
 const REACH: usize = u8::MAX as usize;
 
 /// A program that grows from its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembler {
     reversed: Vec<Instruction>,
-    /// The returns, and the jumps to what was out of reach: of each kind the one closest to the beginning.
-    nearest: HashMap<Destination, Place>,
+    /// The returns, and the jumps to what was out of reach, in the order in which they were put.
+    ways: Vec<(Destination, Place)>,
 }
 
 impl Assembler {
+    /// An empty program with room for so many instructions.
+    pub(super) fn with_capacity(instructions: usize) -> Self {
+        Self { reversed: Vec::with_capacity(instructions), ways: Vec::new() }
+    }
+
     /// Puts an instruction that goes on to the one behind it.
     pub(super) fn plain(&mut self, code: u16, k: u32) -> Place {
         self.push(Instruction { code, jt: 0, jf: 0, k })
@@ -42,7 +45,7 @@ impl Assembler {
     /// Puts a return.
     pub(super) fn ret(&mut self, value: u32) -> Place {
         let place = self.plain(code::RETURN, value);
-        self.nearest.insert(Destination::Return(value), place);
+        self.ways.push((Destination::Return(value), place));
         place
     }
 
@@ -76,8 +79,9 @@ impl Assembler {
         {
             return Ok(place);
         }
-        if let Some(place) = self.nearest.get(&destination).copied().filter(close) {
-            return Ok(place);
+        let mut ways = self.ways.iter().rev().take_while(|(_, place)| close(place));
+        if let Some((_, place)) = ways.find(|(way, _)| *way == destination) {
+            return Ok(*place);
         }
         match destination {
             Destination::Return(value) => Ok(self.ret(value)),
@@ -85,7 +89,7 @@ impl Assembler {
                 let distance =
                     u32::try_from(self.distance(place)).map_err(|_| CompileError::JumpOutOfReach)?;
                 let over = self.plain(code::JUMP, distance);
-                self.nearest.insert(destination, over);
+                self.ways.push((destination, over));
                 Ok(over)
             }
         }
@@ -93,11 +97,11 @@ impl Assembler {
 
     /// How many instructions lie between the one that is put next and `place`.
     fn distance(&self, place: Place) -> usize {
-        self.reversed.len() - place.0 - 1
+        self.reversed.len() - place.0 as usize - 1
     }
 
     fn push(&mut self, instruction: Instruction) -> Place {
         self.reversed.push(instruction);
-        Place(self.reversed.len() - 1)
+        Place(self.reversed.len() as u32 - 1)
     }
 }

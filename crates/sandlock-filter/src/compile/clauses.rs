@@ -6,54 +6,40 @@ use crate::rule::{Clause, Rule, Test};
 
 /// The decisions of a rule. Those that always end in one action need none, and so load no argument.
 pub(super) fn rule(graph: &mut Graph, rule: &Rule) -> Target {
-    match rule {
-        Rule::Always(action) => Target::Return(*action),
-        Rule::ByArguments { clauses, otherwise } => {
-            let last = Target::Return(*otherwise);
-            clauses.iter().rev().fold(last, |next, each| clause(graph, each, next))
-        }
-    }
+    let (clauses, otherwise) = rule.parts();
+    let mut known = Vec::new();
+    clauses.iter().rev().fold(Target::Return(otherwise), |next, each| clause(graph, &mut known, each, next))
 }
 
 /// The decisions of a clause: its action when all tests hold, `next` when one does not.
-fn clause(graph: &mut Graph, clause: &Clause, next: Target) -> Target {
+fn clause(graph: &mut Graph, known: &mut Vec<Fact>, clause: &Clause, next: Target) -> Target {
     // A test is only reached when those before it hold. Where it leads need not ask about them again.
-    let mut known = Vec::new();
-    let mut known_before = Vec::with_capacity(clause.all.len());
-    for test in &clause.all {
-        known_before.push(known.len());
-        learn(*test, &mut known);
-    }
-    let matched = Target::Return(clause.action);
-    clause
-        .all
-        .iter()
-        .zip(known_before)
-        .rev()
-        .fold(matched, |pass, (test, before)| decide(graph, &known[..before], *test, pass, next))
+    known.clear();
+    known.extend(clause.all.iter().copied().flat_map(facts));
+    clause.all.iter().rev().fold(Target::Return(clause.action), |pass, &test| {
+        known.truncate(known.len() - facts(test).count());
+        decide(graph, known, test, pass, next)
+    })
 }
 
-/// Adds what is known when the test holds.
-fn learn(test: Test, known: &mut Vec<Fact>) {
-    match test {
-        Test::MaskedEq { arg, mask, value } => {
-            let (question, answer) = Question::masked_equal(mask, value);
-            known.push(Fact { word: low(arg), question, answer });
-        }
+/// What is known when the test holds.
+fn facts(test: Test) -> impl Iterator<Item = Fact> {
+    let fact = |word, (question, answer)| Some(Fact { word, question, answer });
+    let zero = (Question::Equal(0), true);
+    let facts = match test {
+        Test::MaskedEq { arg, mask, value } => [fact(low(arg), Question::masked_equal(mask, value)), None],
         Test::MaskedNe { arg, mask, value } => {
             let (question, answer) = Question::masked_equal(mask, value);
-            known.push(Fact { word: low(arg), question, answer: !answer });
+            [fact(low(arg), (question, !answer)), None]
         }
-        Test::Null { arg } => {
-            let zero = |word| Fact { word, question: Question::Equal(0), answer: true };
-            known.extend([zero(low(arg)), zero(high(arg))]);
-        }
+        Test::Null { arg } => [fact(low(arg), zero), fact(high(arg), zero)],
         // One of two words is not zero: nothing about either.
-        Test::NotNull { .. } => {}
-    }
+        Test::NotNull { .. } => [None, None],
+    };
+    facts.into_iter().flatten()
 }
 
-fn decide(graph: &mut Graph, known: &[Fact], test: Test, pass: Target, fail: Target) -> Target {
+fn decide(graph: &mut Graph, known: &mut Vec<Fact>, test: Test, pass: Target, fail: Target) -> Target {
     match test {
         Test::MaskedEq { arg, mask, value } => masked_equal(graph, known, (arg, mask, value), pass, fail),
         Test::MaskedNe { arg, mask, value } => masked_equal(graph, known, (arg, mask, value), fail, pass),
@@ -64,7 +50,7 @@ fn decide(graph: &mut Graph, known: &[Fact], test: Test, pass: Target, fail: Tar
 
 fn masked_equal(
     graph: &mut Graph,
-    known: &[Fact],
+    known: &mut Vec<Fact>,
     (arg, mask, value): (u8, u32, u32),
     equal: Target,
     different: Target,
@@ -75,11 +61,11 @@ fn masked_equal(
     }
 }
 
-fn null(graph: &mut Graph, known: &[Fact], arg: u8, null: Target, not_null: Target) -> Target {
+fn null(graph: &mut Graph, known: &mut Vec<Fact>, arg: u8, null: Target, not_null: Target) -> Target {
     let question = Question::Equal(0);
-    let low_is_zero: Vec<_> =
-        known.iter().copied().chain([Fact { word: low(arg), question, answer: true }]).collect();
-    let low_was_zero = graph.branch(&low_is_zero, high(arg), question, null, not_null);
+    known.push(Fact { word: low(arg), question, answer: true });
+    let low_was_zero = graph.branch(known, high(arg), question, null, not_null);
+    known.pop();
     graph.branch(known, low(arg), question, low_was_zero, not_null)
 }
 

@@ -11,9 +11,9 @@ pub(super) fn emit(graph: &Graph, root: Target) -> Result<Vec<Instruction>, Comp
     let order = targets_first(graph, root);
     let entries = entries(graph, &order, root);
     let mut places = vec![None; graph.len()];
-    let mut assembler = Assembler::default();
+    let mut assembler = Assembler::with_capacity(2 * order.len());
     for &id in &order {
-        let placed = emit_branch(&mut assembler, graph.get(id), entries[id.index()], &places)?;
+        let placed = emit_branch(&mut assembler, graph, id, entries[id.index()], &places)?;
         places[id.index()] = Some(placed);
     }
     if let Target::Return(action) = root {
@@ -100,15 +100,14 @@ fn entries(graph: &Graph, order: &[BranchId], root: Target) -> Vec<Entry> {
 /// Where each instruction of a branch lies. Those that it does not have lie where the next one does.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
-    branch: Branch,
     jump: Place,
     mask: Place,
     load: Place,
 }
 
 impl Placed {
-    fn entered_with(self, register: Register) -> Place {
-        match Entry::with(Some(register), self.branch) {
+    fn entered_at(self, entry: Entry) -> Place {
+        match entry {
             Entry::Jump => self.jump,
             Entry::Mask => self.mask,
             Entry::Load => self.load,
@@ -118,15 +117,17 @@ impl Placed {
 
 fn emit_branch(
     assembler: &mut Assembler,
-    branch: Branch,
+    graph: &Graph,
+    id: BranchId,
     entry: Entry,
     places: &[Option<Placed>],
 ) -> Result<Placed, CompileError> {
-    let register = Register::after(branch);
+    let branch = graph.get(id);
+    let register = Some(Register::after(branch));
     let destination = |target| match target {
         Target::Return(action) => Ok(Destination::Return(action.to_ret())),
         Target::Branch(id) => places[id.index()]
-            .map(|placed: Placed| Destination::Place(placed.entered_with(register)))
+            .map(|placed| Destination::Place(placed.entered_at(Entry::with(register, graph.get(id)))))
             .ok_or(CompileError::JumpOutOfReach),
     };
     let (code, k) = match branch.question {
@@ -140,5 +141,5 @@ fn emit_branch(
         _ => jump,
     };
     let load = if entry == Entry::Load { assembler.plain(code::LOAD, branch.word.0) } else { mask };
-    Ok(Placed { branch, jump, mask, load })
+    Ok(Placed { jump, mask, load })
 }

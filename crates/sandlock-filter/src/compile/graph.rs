@@ -2,8 +2,6 @@
 //!
 //! Equal decisions are one node, so rows with equal rules, and clauses with equal ends, share their code.
 
-use std::collections::HashMap;
-
 use crate::action::Action;
 
 /// A 32-bit word of `struct seccomp_data`, by its offset.
@@ -76,6 +74,11 @@ impl Fact {
     }
 }
 
+/// The answer to a question, as far as one of the facts settles it.
+fn settled(known: &[Fact], word: Word, question: Question) -> Option<bool> {
+    known.iter().find_map(|fact| fact.settles(word, question))
+}
+
 /// Where an answer leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {
@@ -85,11 +88,11 @@ pub(super) enum Target {
 
 /// A branch of the graph that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct BranchId(usize);
+pub(super) struct BranchId(u32);
 
 impl BranchId {
     pub(super) const fn index(self) -> usize {
-        self.0
+        self.0 as usize
     }
 }
 
@@ -102,48 +105,82 @@ pub(super) struct Branch {
     pub(super) no: Target,
 }
 
+impl Branch {
+    /// A number that equal branches have in common, and few others.
+    fn bucket(&self) -> usize {
+        let (Question::Equal(k)
+        | Question::AtLeast(k)
+        | Question::AnyBit(k)
+        | Question::MaskedEqual { value: k, .. }) = self.question;
+        let code = |target| match target {
+            Target::Return(action) => Action::to_ret(action),
+            Target::Branch(BranchId(id)) => id,
+        };
+        let mixed = [self.word.0, code(self.yes), code(self.no)]
+            .into_iter()
+            .fold(k, |mixed, part| (mixed ^ part).wrapping_mul(0x9e37_79b1));
+        // The upper bits are the ones that all of the parts have changed.
+        (mixed >> (u32::BITS - BUCKETS.ilog2())) as usize
+    }
+}
+
+const BUCKETS: usize = 128;
+
 /// All decisions. Without cycles: the targets of a branch are older than it is.
-#[derive(Debug, Default)]
+///
+/// Equal ones are found by chains, one a bucket: compiling is a part of each start of a sandbox, and the
+/// standard library's map would be most of its time.
+#[derive(Debug)]
 pub(super) struct Graph {
-    branches: Vec<Branch>,
-    ids: HashMap<Branch, BranchId>,
+    /// Each with the next older one of its bucket.
+    branches: Vec<(Branch, Option<BranchId>)>,
+    /// The newest of each bucket.
+    newest: [Option<BranchId>; BUCKETS],
 }
 
 impl Graph {
+    pub(super) fn new() -> Self {
+        Self { branches: Vec::with_capacity(2 * BUCKETS), newest: [None; BUCKETS] }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.branches.len()
     }
 
     pub(super) fn get(&self, id: BranchId) -> Branch {
-        self.branches[id.0]
+        self.branches[id.index()].0
     }
 
     /// A decision in a place where `known` holds. No branch is made for a question that is settled there, and no
     /// answer leads to a question that it settles.
     pub(super) fn branch(
         &mut self,
-        known: &[Fact],
+        known: &mut Vec<Fact>,
         word: Word,
         question: Question,
         yes: Target,
         no: Target,
     ) -> Target {
-        let yes = self.follow(known, Fact { word, question, answer: true }, yes);
-        let no = self.follow(known, Fact { word, question, answer: false }, no);
-        match known.iter().find_map(|fact| fact.settles(word, question)) {
-            Some(true) => yes,
-            Some(false) => no,
-            None if yes == no => yes,
-            None => self.share(Branch { word, question, yes, no }),
+        match settled(known, word, question) {
+            Some(true) => return self.follow(known, yes),
+            Some(false) => return self.follow(known, no),
+            None => {}
         }
+        let mut follow_answer = |answer, target| {
+            known.push(Fact { word, question, answer });
+            let target = self.follow(known, target);
+            known.pop();
+            target
+        };
+        let (yes, no) = (follow_answer(true, yes), follow_answer(false, no));
+        if yes == no { yes } else { self.share(Branch { word, question, yes, no }) }
     }
 
     /// The first decision from `target` on that these facts do not settle.
-    fn follow(&self, known: &[Fact], last: Fact, mut target: Target) -> Target {
+    fn follow(&self, known: &[Fact], mut target: Target) -> Target {
         while let Target::Branch(id) = target {
             let Branch { word, question, yes, no } = self.get(id);
-            let answer = known.iter().chain([&last]).find_map(|fact| fact.settles(word, question));
-            target = match answer {
+            target = match settled(known, word, question) {
                 Some(true) => yes,
                 Some(false) => no,
                 None => break,
@@ -152,13 +189,30 @@ impl Graph {
         target
     }
 
+    /// The decision that there is, or a new one.
     fn share(&mut self, branch: Branch) -> Target {
-        let next = BranchId(self.branches.len());
-        let id = *self.ids.entry(branch).or_insert(next);
-        if id == next {
-            self.branches.push(branch);
+        let bucket = branch.bucket();
+        let mut candidate = self.newest[bucket];
+        while let Some(id) = candidate {
+            let (other, older) = self.branches[id.index()];
+            if other == branch {
+                return Target::Branch(id);
+            }
+            candidate = older;
         }
+        let id = self.push(branch, self.newest[bucket]);
+        self.newest[bucket] = Some(id);
         Target::Branch(id)
+    }
+
+    /// A decision of which there is no equal: it is not looked for, and will not be found.
+    pub(super) fn add(&mut self, branch: Branch) -> Target {
+        Target::Branch(self.push(branch, None))
+    }
+
+    fn push(&mut self, branch: Branch, older: Option<BranchId>) -> BranchId {
+        self.branches.push((branch, older));
+        BranchId(self.branches.len() as u32 - 1)
     }
 }
 

@@ -49,7 +49,7 @@ fn status_field(pid: i32, name: &str) -> Option<i32> {
 
 /// Ends every process below this one and waits until they are gone: at one stroke with the proof that signals
 /// stay inside, else one by one until none is left. Gives up after a while on one that the kernel cannot end.
-pub fn end(scope: Option<&SignalScope>) {
+pub(crate) fn end(scope: Option<&SignalScope>) {
     let limit = Instant::now() + LONGEST_END;
     while Instant::now() < limit {
         match scope {
@@ -59,8 +59,37 @@ pub fn end(scope: Option<&SignalScope>) {
         if reap_all() {
             return;
         }
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(PAUSE);
     }
+}
+
+/// For a launcher whose supervisor died: ends what it adopted of the run's tree, one by one until none is left.
+/// Its other children, which `spared` names, and what is below them are left alone.
+pub fn end_adopted(spared: &[i32]) {
+    let limit = Instant::now() + LONGEST_END;
+    while Instant::now() < limit {
+        let found = below_except(std::process::id() as i32, spared);
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            signal::send(pid, SIGKILL);
+            // One that is no child of this process is its parent's to reap, or will be adopted.
+            let _ = waitpid(Pid::from_raw(pid), WaitOptions::NOHANG);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The processes that this one, which has one thread, is the parent of.
+#[must_use]
+pub fn children() -> Vec<i32> {
+    // Kernels without CONFIG_PROC_CHILDREN do not have the file.
+    if let Ok(list) = std::fs::read_to_string("/proc/thread-self/children") {
+        return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    }
+    let this = std::process::id() as i32;
+    below_except(this, &[]).into_iter().filter(|pid| status_field(*pid, "PPid:") == Some(this)).collect()
 }
 
 /// Reaps what has ended. True when there is no child any more.
@@ -77,6 +106,10 @@ fn reap_all() -> bool {
 
 /// All processes below this one, parents before their children.
 pub(crate) fn descendants() -> Vec<i32> {
+    below_except(std::process::id() as i32, &[])
+}
+
+fn below_except(root: i32, spared: &[i32]) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -88,9 +121,12 @@ pub(crate) fn descendants() -> Vec<i32> {
         }
     }
     let mut found = Vec::new();
-    let mut next = vec![std::process::id() as i32];
+    let mut next = vec![root];
     while let Some(parent) = next.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
+            if parent == root && spared.contains(&child) {
+                continue;
+            }
             found.push(child);
             next.push(child);
         }
@@ -104,4 +140,5 @@ pub(crate) fn next_change() -> Option<(Pid, rustix::process::WaitStatus)> {
 }
 
 const SIGKILL: i32 = 9;
+const PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_END: Duration = Duration::from_secs(5);
