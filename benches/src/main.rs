@@ -1,8 +1,8 @@
 //! What the sandbox costs, as ratios to the bare command, measured side by side in one run.
 //!
 //! `cargo run --release -p sandlock-benches [FILTER]`. Each line is a median over interleaved rounds: machines are
-//! noisy, so only the ratio of neighbours means something. This binary is at once the measuring program, the
-//! program that is measured (`--program`) and the sandbox (`--sandlock`).
+//! noisy, so only the ratio of neighbours means something. This binary is at once the measuring program and
+//! the program that is measured (`--program`); the sandbox is the `sandlock` of the same build.
 
 mod measure;
 mod programs;

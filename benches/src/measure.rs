@@ -15,12 +15,15 @@ struct Case {
 
 enum Server {
     None,
+    /// Accepts and closes.
+    Closing,
+    /// Echoes.
     Tcp,
     Udp,
 }
 
 const CASES: &[Case] = &[
-    Case { program: "connect", server: Server::Tcp, target: 2.0 },
+    Case { program: "connect", server: Server::Closing, target: 2.0 },
     Case { program: "tcp-write", server: Server::Tcp, target: 1.1 },
     Case { program: "tcp-sendmsg", server: Server::Tcp, target: 1.1 },
     Case { program: "tcp-echo", server: Server::Tcp, target: 1.1 },
@@ -37,6 +40,7 @@ const CASES: &[Case] = &[
 pub(crate) fn measure(filter: &str) {
     for case in CASES.iter().filter(|case| case.program.contains(filter)) {
         let (address, rule) = match case.server {
+            Server::Closing => closing_server().map(|to| (Some(to), format!("{to}"))).unwrap_or_default(),
             Server::Tcp => tcp_server().map(|to| (Some(to), format!("{to}"))).unwrap_or_default(),
             Server::Udp => udp_server().map(|to| (Some(to), format!("udp://{to}"))).unwrap_or_default(),
             Server::None => (None, "127.0.0.1:9".to_owned()),
@@ -57,7 +61,11 @@ fn print(case: &Case, bare: f64, sandboxed: f64) {
     let _ = writeln!(
         std::io::stdout(),
         "{:<20} bare {:>9.0} ns  sandboxed {:>9.0} ns  ratio {:>5.2}  (at most {}){verdict}",
-        case.program, bare, sandboxed, ratio, case.target
+        case.program,
+        bare,
+        sandboxed,
+        ratio,
+        case.target
     );
 }
 
@@ -86,6 +94,14 @@ fn figure(command: &mut Command) -> Option<f64> {
 pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A server that closes each connection at once.
+fn closing_server() -> Option<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+    let address = listener.local_addr().ok()?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    Some(address)
 }
 
 /// A server that echoes what it is sent.

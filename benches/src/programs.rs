@@ -30,9 +30,9 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             let _ = rustix::process::getppid();
             Ok(())
         }),
-        (Some("fork-exec"), _) => rounds(50, || {
-            Command::new("/bin/true").stdin(Stdio::null()).status().map(drop)
-        }),
+        (Some("fork-exec"), _) => {
+            rounds(50, || Command::new("/bin/true").stdin(Stdio::null()).status().map(drop))
+        }
         _ => return ExitCode::from(2),
     };
     match result {
@@ -74,7 +74,13 @@ fn sendmsg(to: SocketAddr) -> std::io::Result<f64> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     rounds(2000, || {
         let payload = [std::io::IoSlice::new(&[0; 64])];
-        rustix::net::sendmsg_addr(&socket, &to, &payload, &mut SendAncillaryBuffer::default(), SendFlags::empty())?;
+        rustix::net::sendmsg_addr(
+            &socket,
+            &to,
+            &payload,
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::empty(),
+        )?;
         Ok(())
     })
 }
@@ -85,7 +91,10 @@ fn send_connected(to: SocketAddr) -> std::io::Result<f64> {
     rounds(2000, || socket.send(&[0; 64]).map(drop))
 }
 
-fn tcp(to: SocketAddr, mut operation: impl FnMut(&mut TcpStream) -> std::io::Result<()>) -> std::io::Result<f64> {
+fn tcp(
+    to: SocketAddr,
+    mut operation: impl FnMut(&mut TcpStream) -> std::io::Result<()>,
+) -> std::io::Result<f64> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
     let mut drain = [0; 65536];

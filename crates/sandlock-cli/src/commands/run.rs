@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sandlock_core::Plan;
+use sandlock_core::{Ending, Plan};
 
 use crate::args::RunArgs;
 use crate::failure::Failure;
@@ -22,10 +22,17 @@ fn start(args: RunArgs) -> Result<ExitCode, Failure> {
     if kernel_only {
         return Err(plan.execute_in_place().into());
     }
+    let hidden = plan.working_directory_hidden();
     let mut running = plan.launch()?;
     let names = running.names().clone();
     let outcome = running.wait(|_| {})?;
     output::say(&report::of(&name.to_string_lossy(), &outcome, &names, limit));
+    // Said only where it may be the reason: a program that cannot read where it stands says little.
+    if hidden && outcome.ending != Ending::Exited(0) {
+        output::say(
+            "sandlock: note: the working directory holds your home, so it was hidden; -r . would show it\n",
+        );
+    }
     // The run is over; this process ends now, and whoever adopts the supervisor's last instant reaps it.
     std::mem::forget(running);
     Ok(exit::of(&outcome))

@@ -1,0 +1,87 @@
+//! `sandlock explain`: what a policy grants, and what enforces it.
+
+use lab::{Lab, Output};
+
+lab::suite! {
+    tests: [
+        rules_are_told_with_what_enforces_them,
+        files_are_told_with_access_and_origin,
+        an_installation_below_the_home_is_told,
+        a_working_directory_that_holds_the_home_is_told_to_be_hidden,
+        nothing_is_executed,
+        the_table_of_calls_is_printed,
+    ],
+}
+
+fn explain(lab: &Lab, words: &[&str]) -> Output {
+    let out = lab.sandlock().arguments(["explain"]).arguments(words).output();
+    out.expect_code(0);
+    out
+}
+
+#[track_caller]
+fn contains(out: &Output, text: &str) {
+    assert!(out.stdout.contains(text), "not there: {text}\n{out}");
+}
+
+fn rules_are_told_with_what_enforces_them(lab: &Lab) {
+    let none = explain(lab, &[]);
+    contains(&none, "network\n  every destination is refused and reported\n");
+    let some = explain(lab, &["--net-allow", "localhost:8080", "--net-allow", "udp://[::1]:53"]);
+    contains(&some, "  --net-allow localhost:8080\n    is now       ");
+    contains(
+        &some,
+        "  --net-allow udp://[::1]:53\n    enforced by  seccomp filter (kind of socket), supervisor",
+    );
+    contains(&some, "note: needs the supervisor: rules name hosts");
+    // One rule with any port, and Landlock cannot help the others.
+    let any = explain(lab, &["--net-allow", "127.0.0.1:80", "--net-allow", "127.0.0.1:*"]);
+    assert!(!any.stdout.contains("Landlock (port)") && !any.stdout.contains("TCP ports"), "{any}");
+}
+
+fn files_are_told_with_access_and_origin(lab: &Lab) {
+    let (work, data) = (lab.path("work"), lab.directory("data"));
+    let out = explain(lab, &["-w", data.to_str().unwrap()]);
+    contains(&out, &format!("  read    {}  (working directory)\n", work.display()));
+    contains(&out, &format!("  write   {}  (-w)\n", data.display()));
+    contains(&out, "  write   $TMPDIR  (a new directory for each run, removed afterwards)\n");
+    contains(&out, &format!("  hidden  {}  (the home directory", lab.path("home").display()));
+    let left = std::fs::read_dir(lab.path("tmp")).unwrap().count();
+    assert_eq!(left, 0, "explaining leaves nothing behind");
+}
+
+fn an_installation_below_the_home_is_told(lab: &Lab) {
+    let script = lab.script("home/.tools/bin/tool", "#!/bin/sh\n");
+    let out = explain(lab, &["--", script.to_str().unwrap()]);
+    contains(&out, &format!("command\n  {}\n", script.display()));
+    let prefix = lab.path("home/.tools");
+    contains(&out, &format!("  read    {}  (installation of the command)\n", prefix.display()));
+}
+
+fn a_working_directory_that_holds_the_home_is_told_to_be_hidden(lab: &Lab) {
+    let home = lab.path("home");
+    let out = explain(lab, &["--cwd", home.to_str().unwrap()]);
+    contains(&out, &format!("  hidden  {}  (the working directory: it holds the home", home.display()));
+    assert!(!out.stdout.contains("(working directory)"), "{out}");
+}
+
+fn nothing_is_executed(lab: &Lab) {
+    let marker = lab.path("work/marker");
+    let touch = lab.script("work/touch.sh", &format!("#!/bin/sh\ntouch {}\n", marker.display()));
+    explain(lab, &["-w", ".", "--", touch.to_str().unwrap()]);
+    assert!(!marker.exists());
+    lab.sandbox().write(".").command(&touch, lab::NONE).output().expect_code(0);
+    assert!(marker.exists());
+}
+
+fn the_table_of_calls_is_printed(lab: &Lab) {
+    let out = explain(lab, &["--calls"]);
+    let row = |call: &str| {
+        let found = out.stdout.lines().find(|line| line.split(' ').next() == Some(call));
+        found.unwrap_or_else(|| panic!("{call} is not there\n{out}")).to_owned()
+    };
+    assert!(row("connect").contains(" trap "));
+    assert!(row("read").contains(" allow "));
+    assert!(row("mount").contains(" EPERM "));
+    contains(&out, "(any other)");
+}

@@ -1,0 +1,12 @@
+//! The command line: what it prints and how it ends.
+
+mod check;
+mod exit_codes;
+mod explain;
+mod mistakes;
+mod refusals;
+mod tour;
+
+fn main() -> std::process::ExitCode {
+    lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
+}

@@ -1,0 +1,85 @@
+//! Command lines that are wrong: one line that says what, exit code 125, and nothing is executed.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use lab::Lab;
+
+lab::suite! {
+    tests: [
+        a_bad_rule_is_told_with_its_flag_and_its_part,
+        other_mistakes_name_the_flag,
+        help_and_version_are_no_mistakes,
+        a_forgotten_flag_is_pointed_at,
+        what_is_not_text_is_shown_and_not_mangled,
+    ],
+}
+
+fn says(lab: &Lab, words: &[&str], code: i32, said: &str) {
+    let out = lab.sandlock().arguments(words).output();
+    out.expect_code(code);
+    assert_eq!(out.stderr, said, "{out}");
+    assert_eq!(out.stdout, "", "{out}");
+}
+
+fn a_bad_rule_is_told_with_its_flag_and_its_part(lab: &Lab) {
+    for (rule, part, hint) in [
+        ("x:http", "invalid port \"http\": a port is a number from 1 to 65535, or `*` for any", "x:80"),
+        (
+            "https://Example.com/v1",
+            "unknown scheme \"https\": use tcp://, udp:// or icmp://",
+            "example.com:443",
+        ),
+        ("example.com", "expected HOST:PORTS, such as example.com:443 or :8080", "example.com:443"),
+    ] {
+        let said = format!(
+            "sandlock: error: --net-allow {rule:?}: {part}\n  hint: did you mean --net-allow {hint}?\n"
+        );
+        says(lab, &["run", "--net-allow", rule, "--", "true"], 125, &said);
+        says(lab, &["explain", "--net-allow", rule], 125, &said);
+    }
+}
+
+fn other_mistakes_name_the_flag(lab: &Lab) {
+    let see = "  hint: see sandlock run --help\n";
+    let word = |what: &str| format!("sandlock: error: {what}\n");
+    says(lab, &["run", "--bogus", "--", "true"], 125, &(word("unknown flag --bogus") + see));
+    says(lab, &["run", "-w", "", "--", "true"], 125, &(word("--write needs a value") + see));
+    let time = word("--timeout \"soon\": a time is written 30 (seconds), 1.5, 30s, 5m or 1h 30m");
+    says(lab, &["run", "-t", "soon", "--", "true"], 125, &time);
+    let none =
+        word("no command was given") + "  hint: put -- before the command: sandlock run -w . -- make\n";
+    says(lab, &["run", "-w", "."], 125, &none);
+    let subcommand =
+        word("there is no subcommand \"make\"") + "  hint: to run a command: sandlock run -- make\n";
+    says(lab, &["make"], 125, &subcommand);
+}
+
+fn help_and_version_are_no_mistakes(lab: &Lab) {
+    for words in [&["--help"][..], &["--version"], &["run", "--help"], &["help", "explain"]] {
+        let out = lab.sandlock().arguments(words).output();
+        out.expect_code(0);
+        assert!(out.stdout.contains("sandlock") && out.stderr.is_empty(), "{out}");
+    }
+    let out = lab.sandlock().output();
+    out.expect_code(125).expect_said("Usage: sandlock <COMMAND>");
+}
+
+fn a_forgotten_flag_is_pointed_at(lab: &Lab) {
+    let said = "sandlock: error: command not found: b:2\n  \
+                hint: \"b:2\" was taken for the command; is the flag missing that it belongs to?\n";
+    says(lab, &["run", "--net-allow", "127.0.0.1:1", "b:2", "--", "true"], 127, said);
+    // Without any mistake, a command needs no dashes.
+    let out = lab.sandlock().arguments(["run", "sh", "-c", "echo $0 $1", "--", "-w"]).output();
+    assert_eq!(out.expect_code(0).stdout, "-- -w\n");
+}
+
+fn what_is_not_text_is_shown_and_not_mangled(lab: &Lab) {
+    let variable = OsStr::from_bytes(b"A=\xff");
+    let out = lab.sandbox().option("--env").option(variable).sh(r#"printf %s "$A" | od -An -tx1"#);
+    assert_eq!(out.expect_code(0).stdout.trim(), "ff");
+    let rule = OsStr::from_bytes(b"\xff:80");
+    lab.sandbox().allow(rule).sh("true").expect_code(125).expect_said("a rule is UTF-8 text");
+    let missing = OsStr::from_bytes(b"/no\x1b[31m");
+    lab.sandbox().read(missing).sh("true").expect_code(125).expect_said("-r /no\\u{1b}[31m: ");
+}

@@ -1,0 +1,71 @@
+//! The address is in memory that another thread can write: whoever looks at it and then lets the kernel read it again
+//! has checked one address and connected to another.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use lab::{Args, Lab, Rounds, TcpServer, raw, report};
+
+lab::suite! { tests: [a_second_look_does_not_exist], programs: [swap_address] }
+
+fn a_second_look_does_not_exist(lab: &Lab) {
+    let (allowed, other) = (TcpServer::v4(), TcpServer::v4());
+    let args = [allowed.rule(), other.rule()];
+    lab.bare().run("swap_address", &args);
+    let other_bare = other.saw().len();
+    assert!(other_bare > 0, "the swap never showed");
+
+    // The second lets Landlock pass the other's port.
+    let wide = format!("127.0.0.9:{}", other.port());
+    for rules in [vec![allowed.rule()], vec![allowed.rule(), wide]] {
+        let before = allowed.saw().len();
+        let run = rules.iter().fold(lab.sandbox(), |run, rule| run.allow(rule));
+        let out = run.run("swap_address", &args);
+        assert!(out.value("refused").parse::<u32>().unwrap() > 0, "the swap never showed\n{out}");
+        assert!(allowed.saw().len() > before, "{out}");
+        assert_eq!(other.saw().len(), other_bare, "{out}");
+    }
+}
+
+/// Connects again and again, while another thread writes now one port, now the other, into the address.
+fn swap_address(args: &Args) {
+    let ports = [args.get::<SocketAddr>(0).port(), args.get::<SocketAddr>(1).port()].map(u16::to_be);
+    let mut address = raw::internet(args.get::<SocketAddr>(0));
+    // SAFETY: the two bytes of the port are aligned, alive until the threads are joined, and written atomically.
+    let port = unsafe { AtomicU16::from_ptr(address.as_mut_ptr().add(2).cast()) };
+    let stop = AtomicBool::new(false);
+    let (mut first, mut second, mut refused) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                port.store(ports[0], Ordering::Relaxed);
+                std::hint::spin_loop();
+                port.store(ports[1], Ordering::Relaxed);
+                std::hint::spin_loop();
+            }
+        });
+        let rounds = Rounds::begin();
+        while rounds.go_on(first > SHOWN && second + refused > SHOWN) {
+            let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+            match raw::connect(socket, &address) {
+                Ok(()) if peer_port(socket).to_be() == ports[0] => first += 1,
+                Ok(()) => second += 1,
+                Err(_) => refused += 1,
+            }
+            raw::close(socket);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    report("first", first);
+    report("second", second);
+    report("refused", refused);
+}
+
+fn peer_port(socket: i32) -> u16 {
+    let (mut name, mut length) = ([0u8; 16], 16u32);
+    let _ = raw::call(libc::SYS_getpeername, &[socket as usize, raw::out(&mut name), raw::out(&mut length)]);
+    u16::from_be_bytes([name[2], name[3]])
+}
+
+/// How often each side must have shown before a race counts as run.
+const SHOWN: u32 = 20;

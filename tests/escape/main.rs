@@ -1,0 +1,40 @@
+//! Every way out, tried: one file an attack. Each proves first that the same act succeeds when it is allowed, or
+//! without the sandbox.
+
+mod address_swapped;
+mod blocked_sends;
+mod datagram_descriptor_swapped;
+mod datagram_destination;
+mod datagram_lengths;
+mod descriptor_swapped;
+mod fast_open;
+mod files_outside;
+mod inherited;
+mod inherited_datagram_socket;
+mod inner_filter;
+mod io_uring;
+mod kernel_doors;
+mod limits_of_others;
+mod listening;
+mod message;
+mod message_swapped;
+mod metadata;
+mod namespaces;
+mod netlink;
+mod not_dumpable;
+mod orphans;
+mod other_entries;
+mod other_processes;
+mod other_spellings;
+mod own_descriptor_table;
+mod signals;
+mod socket_kinds;
+mod source_route_by_control_message;
+mod source_routes;
+mod terminal;
+mod unix_datagrams;
+mod unix_outside;
+
+fn main() -> std::process::ExitCode {
+    lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
+}

@@ -1,0 +1,77 @@
+//! How a run ends: signals reach the command, and nobody is left. See `escape/orphans.rs` for what resists.
+
+use std::time::Duration;
+
+use lab::{Args, Lab, TcpServer, raw, report, shown};
+
+lab::suite! {
+    tests: [
+        a_signal_to_sandlock_is_the_commands,
+        a_time_out_asks_first,
+        without_its_supervisor_trapped_calls_fail,
+        the_end_of_the_command_is_the_end,
+    ],
+    programs: [connect_on_and_on],
+}
+
+fn a_signal_to_sandlock_is_the_commands(lab: &Lab) {
+    for (signal, name) in
+        [(libc::SIGTERM, "TERM"), (libc::SIGINT, "INT"), (libc::SIGHUP, "HUP"), (libc::SIGUSR1, "USR1")]
+    {
+        let line =
+            format!("trap 'echo caught={name}; exit 3' {name}; echo ready=yes; while :; do sleep 0.05; done");
+        let mut run = lab.sandbox().command("/bin/sh", ["-c", &line]).start();
+        run.wait_for("ready");
+        run.signal(signal);
+        run.finish().expect("caught", name).expect_code(3);
+        let mut run = lab.sandbox().command("/bin/sh", ["-c", "echo ready=yes; exec sleep 10"]).start();
+        run.wait_for("ready");
+        run.signal(signal);
+        run.finish().expect_code(128 + signal);
+    }
+}
+
+fn a_time_out_asks_first(lab: &Lab) {
+    let out = lab.sandbox().options(["-t", "0.2"]).sh("trap 'echo asked=yes; exit 0' TERM; sleep 5 & wait");
+    out.expect("asked", "yes").expect_code(124);
+    // Who does not listen is ended.
+    lab.sandbox().options(["-t", "200ms"]).sh("trap '' TERM; sleep 8; sleep 8").expect_code(124);
+}
+
+fn the_end_of_the_command_is_the_end(lab: &Lab) {
+    let late = lab.path("work/late");
+    let line = format!("(sleep 0.4; touch {}) & exit 0", late.display());
+    lab.sandbox().write(lab.path("work")).sh(&line).expect_code(0);
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!late.exists());
+}
+
+/// The supervisor stops answering; nobody else lets the call through.
+fn without_its_supervisor_trapped_calls_fail(lab: &Lab) {
+    let (allowed, other) = (TcpServer::v4(), TcpServer::v4());
+    let args = [allowed.rule(), other.rule()];
+    let mut run = lab.sandbox().allow(allowed.rule()).program("connect_on_and_on", &args).start();
+    run.wait_for("first");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.pid())).unwrap();
+    let supervisor: i32 = children.trim().parse().unwrap();
+    raw::call(libc::SYS_kill, &[supervisor as usize, libc::SIGKILL as usize]).unwrap();
+    let out = run.finish();
+    out.expect_code(125);
+    assert_eq!(other.saw(), [], "{out}");
+}
+
+/// `connect_on_and_on ALLOWED OTHER`.
+fn connect_on_and_on(args: &Args) {
+    let connect = |index: usize| {
+        let to: std::net::SocketAddr = args.get(index);
+        let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        let done = raw::connect(socket, &raw::internet(to));
+        raw::close(socket);
+        done
+    };
+    report("first", shown(connect(0)));
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while std::time::Instant::now() < end {
+        let _ = connect(1);
+    }
+}

@@ -1,0 +1,78 @@
+//! What surrounds the command: variables, directory, standard input and output.
+
+use lab::{Lab, NONE};
+
+lab::suite! {
+    tests: [
+        variables_pass_and_can_be_set,
+        a_clean_environment_has_only_what_is_harmless,
+        the_directory_is_the_callers_or_the_one_given,
+        standard_input_and_output_pass_through,
+        arguments_pass_as_they_are,
+        the_command_is_searched_in_path,
+    ],
+}
+
+fn variables_pass_and_can_be_set(lab: &Lab) {
+    let run = || lab.sandbox().env("KEPT", "kept").env("OTHER", "old").options(["--env", "OTHER=new=1"]);
+    let out = run()
+        .options(["--env", "EMPTY="])
+        .sh("echo kept=$KEPT; echo other=$OTHER; echo empty=${EMPTY-unset}");
+    out.expect("kept", "kept").expect("other", "new=1").expect("empty", "");
+    lab.sandbox().options(["--env", "NOTHING"]).sh("exit 0").expect_code(125).expect_said("NOTHING");
+}
+
+fn a_clean_environment_has_only_what_is_harmless(lab: &Lab) {
+    let run = || lab.sandbox().option("--clean-env").env("API_TOKEN", "secret").env("TERM", "dumb");
+    let out =
+        run().sh("echo token=${API_TOKEN-unset}; echo term=$TERM; echo home=$HOME; echo tmp=${TMPDIR:+set}");
+    out.expect("token", "unset").expect("term", "dumb").expect("home", lab.path("home").display());
+    out.expect("tmp", "set");
+    run().options(["--env", "API_TOKEN=given"]).sh("echo token=$API_TOKEN").expect("token", "given");
+}
+
+fn the_directory_is_the_callers_or_the_one_given(lab: &Lab) {
+    lab.sandbox().sh("echo at=$(pwd)").expect("at", lab.path("work").display());
+    let place = lab.directory("work/below");
+    for given in [place.as_os_str(), "below".as_ref()] {
+        let out = lab.sandbox().option("--cwd").option(given).sh("echo at=$(pwd); ls");
+        out.expect("at", place.display()).expect_code(0);
+    }
+}
+
+fn standard_input_and_output_pass_through(lab: &Lab) {
+    let out = lab.sandbox().input("one\ntwo\n").sh("sort -r; echo said >&2");
+    assert_eq!(out.stdout, "two\none\n");
+    assert_eq!(out.stderr, "said\n");
+    // A pipe, both ways in turn.
+    let mut run =
+        lab.sandbox().input_pipe().command("/bin/sh", ["-c", "while read x; do echo got=$x; done"]).start();
+    run.send("first\n");
+    assert_eq!(run.wait_for("got"), "first");
+    run.send("second\n");
+    run.end_input();
+    let out = run.finish();
+    assert!(out.stdout.ends_with("got=second\n"), "{out}");
+    // More than a pipe holds, and a reader that stops early.
+    let out = lab.sandbox().sh("head -c 300000 /dev/zero | wc -c; yes | head -n 1");
+    assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["300000", "y"], "{out}");
+}
+
+fn arguments_pass_as_they_are(lab: &Lab) {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff odd");
+    let out = lab
+        .sandbox()
+        .command("/usr/bin/printf", ["[%s]".as_ref(), "-r".as_ref(), "".as_ref(), "--".as_ref(), odd]);
+    assert_eq!(out.output().stdout, "[-r][][--][\u{fffd} odd]");
+}
+
+fn the_command_is_searched_in_path(lab: &Lab) {
+    lab.script("work/bin/tool", "#!/bin/sh\nexit 9\n");
+    lab.sandbox().command("tool", NONE).output().expect_code(127);
+    let path = format!("{}:/usr/bin:/bin", lab.path("work/bin").display());
+    lab.sandbox().env("PATH", path).command("tool", NONE).output().expect_code(9);
+    // A script without `#!` is the shell's, as execvp has it.
+    lab.script("work/bare-script", "exit 4\n");
+    lab.sandbox().command("./bare-script", NONE).output().expect_code(4);
+}

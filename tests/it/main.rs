@@ -1,0 +1,20 @@
+//! End to end: honest programs run with `sandlock run`, and everything that they were promised.
+
+mod blocking;
+mod connect_errnos;
+mod datagrams;
+mod ending;
+mod environment;
+mod files;
+#[path = "../escape/message.rs"]
+#[allow(dead_code, reason = "what the attacks need is more")]
+mod message;
+mod old_kernels;
+mod ping;
+mod tcp;
+mod tools;
+mod unix;
+
+fn main() -> std::process::ExitCode {
+    lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
+}

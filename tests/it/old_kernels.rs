@@ -1,0 +1,20 @@
+//! Older kernels, as far as they can be simulated: what Landlock cannot do there, the filter and the supervisor do.
+
+use lab::{Lab, TcpServer, UdpServer};
+
+lab::suite! { tests: [connects_are_allowed_and_refused_as_ever] }
+
+fn connects_are_allowed_and_refused_as_ever(lab: &Lab) {
+    for version in 1..=7 {
+        let (allowed, other, udp) = (TcpServer::v4(), TcpServer::v6(), UdpServer::v4());
+        let version = version.to_string();
+        let run = || lab.sandbox().options(["--landlock-at-most", &version]).allow(allowed.rule());
+        let addresses = [allowed.rule(), other.rule()];
+        let out = run().run("tcp", &addresses);
+        out.expect(&format!("{} heard", addresses[0]), "hello");
+        out.expect(&format!("{} connect", addresses[1]), "ECONNREFUSED");
+        run().run("udp", [udp.address().to_string()]).expect("socket", "EACCES");
+        assert_eq!((allowed.saw().len(), other.saw().len(), udp.saw().len()), (1, 0, 0));
+        run().sh("exit 3").expect_code(3);
+    }
+}

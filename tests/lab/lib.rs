@@ -1,0 +1,33 @@
+//! The lab: runs a program inside and outside of the sandbox, as root and as an ordinary user, and asks the servers
+//! what they saw.
+//!
+//! A test binary is also the program that runs inside: a file holds an attack, the program that makes it, and the
+//! test, registered together by [`suite!`]. Everything is bounded in time, uses loopback only, and cleans up after
+//! itself.
+
+mod args;
+mod errno;
+mod lab;
+mod output;
+mod programs;
+pub mod raw;
+mod rounds;
+mod run;
+mod server;
+mod suite;
+mod tool;
+mod user;
+
+pub use args::Args;
+pub use errno::Errno;
+pub use lab::{Lab, NONE, Outsider};
+pub use output::{Output, report, shown};
+pub use rounds::Rounds;
+pub use run::{Child, Run};
+pub use server::{Seen, TcpServer, UdpServer, UnixServer};
+pub use suite::{Program, Suite, Test, main};
+pub use tool::tool;
+pub use user::User;
+
+#[doc(hidden)]
+pub use inventory;

@@ -1,0 +1,143 @@
+//! Honest programs notice nothing: the same random calls, made bare and inside on destinations that are allowed,
+//! answer the same.
+//!
+//! A program of the lab derives calls from a seed and prints a line for each; the two prints are compared, and so is
+//! what the servers counted. What may differ is in `known.rs`.
+//!
+//! `SANDLOCK_TRANSPARENCY_CALLS=100000` makes that many calls for each user (a few thousand otherwise), and
+//! `SANDLOCK_TRANSPARENCY_SEED=7` begins at another seed (1 otherwise); `SANDLOCK_TRANSPARENCY_ALL=FILE` writes all
+//! differences, not only the first ones, to a file:
+//!
+//! ```sh
+//! SANDLOCK_TRANSPARENCY_CALLS=100000 cargo test -p sandlock-tests --release --test transparency
+//! ```
+
+mod arena;
+mod files;
+mod known;
+mod peers;
+mod program;
+mod random;
+mod sockets;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use lab::{Lab, Output, Run};
+
+use known::KNOWN;
+use peers::{Counts, Peers};
+use program::calls;
+
+lab::suite! { tests: [random_calls_answer_as_bare, two_bare_runs_answer_the_same], programs: [calls] }
+
+fn main() -> std::process::ExitCode {
+    lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
+}
+
+/// Calls of one run; each has a seed of its own.
+const RUN: usize = 1000;
+/// How many differences are shown.
+const SHOWN: usize = 40;
+
+fn random_calls_answer_as_bare(lab: &Lab) {
+    compare(lab, &|directory, port| {
+        lab.sandbox().write(directory).options(["127.0.0.1", "[::1]"].iter().flat_map(|ip| {
+            ["", "udp://"].iter().flat_map(move |kind| ["--net-allow".into(), format!("{kind}{ip}:{port}")])
+        }))
+    });
+}
+
+/// Else the comparison would tell of chance.
+fn two_bare_runs_answer_the_same(lab: &Lab) {
+    compare(lab, &|_, _| lab.bare());
+}
+
+fn compare(lab: &Lab, like: &dyn Fn(&Path, u16) -> Run) {
+    let number = |name: &str, default: usize| {
+        std::env::var(name)
+            .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    };
+    let first = number("SANDLOCK_TRANSPARENCY_SEED", 1);
+    let runs = number("SANDLOCK_TRANSPARENCY_CALLS", 3 * RUN).div_ceil(RUN);
+    let mut differences = Differences::default();
+    for seed in first..first + runs {
+        let bare = run(lab, &format!("bare{seed}"), seed, &|_, _| lab.bare());
+        let inside = run(lab, &format!("inside{seed}"), seed, like);
+        differences.compare(seed, &bare, &inside);
+    }
+    if let Some(path) = std::env::var_os("SANDLOCK_TRANSPARENCY_ALL") {
+        std::fs::write(path, differences.unknown.join("\n")).unwrap();
+    }
+    assert!(differences.unknown.is_empty(), "{differences}");
+}
+
+fn run(lab: &Lab, name: &str, seed: usize, like: &dyn Fn(&Path, u16) -> Run) -> (Output, Counts) {
+    let directory = lab.directory(name);
+    let peers = Peers::start(lab, &directory);
+    let words = [seed.to_string(), RUN.to_string(), peers.port.to_string()];
+    let out = like(&directory, peers.port).directory(&directory).run("calls", words);
+    assert!(out.stdout.ends_with("done\n"), "the program did not end\n{out}");
+    std::fs::remove_dir_all(&directory).unwrap();
+    (out, peers.finish())
+}
+
+#[derive(Default)]
+struct Differences {
+    known: BTreeMap<&'static str, usize>,
+    unknown: Vec<String>,
+}
+
+impl Differences {
+    fn compare(
+        &mut self,
+        seed: usize,
+        (bare, bare_counts): &(Output, Counts),
+        (inside, counts): &(Output, Counts),
+    ) {
+        // A socket or file on which a difference was seen says no more until it is made anew.
+        let mut tainted = HashSet::new();
+        let before = self.unknown.len() + self.known.values().sum::<usize>();
+        for (bare, inside) in bare.stdout.lines().zip(inside.stdout.lines()) {
+            let subject: Vec<&str> = bare.splitn(4, ' ').skip(1).take(2).collect();
+            if bare == inside || tainted.contains(&subject) {
+                continue;
+            }
+            let parts = |line: &str| {
+                line.split_once(" = ").map(|(call, answer)| (call.to_owned(), answer.to_owned()))
+            };
+            let known = parts(bare).zip(parts(inside)).and_then(|((call, bare), (same, inside))| {
+                KNOWN.iter().find(|known| call == same && (known.is)(&call, &bare, &inside))
+            });
+            tainted.insert(subject);
+            match known {
+                Some(known) => *self.known.entry(known.name).or_default() += 1,
+                None => self.unknown.push(format!("seed {seed}\n  bare   {bare}\n  inside {inside}")),
+            }
+        }
+        // Once an answer differs, so may what was sent.
+        if self.unknown.len() + self.known.values().sum::<usize>() == before && bare_counts != counts {
+            for ((name, bare), (_, inside)) in
+                bare_counts.iter().zip(counts).filter(|(one, other)| one != other)
+            {
+                self.unknown.push(format!("seed {seed}, {name} server\n  bare   {bare}\n  inside {inside}"));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} differences that are not known", self.unknown.len())?;
+        for difference in self.unknown.iter().take(SHOWN) {
+            writeln!(f, "{difference}")?;
+        }
+        let mut known = String::new();
+        for (name, count) in &self.known {
+            let reason = KNOWN.iter().find(|known| known.name == *name).map_or("", |known| known.reason);
+            writeln!(known, "{count} times known: {name} ({reason})")?;
+        }
+        f.write_str(&known)
+    }
+}
