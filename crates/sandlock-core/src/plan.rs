@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -179,7 +180,8 @@ fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
 }
 
 fn private_directory() -> std::io::Result<TempDir> {
-    tempfile::Builder::new().prefix("sandlock-").tempdir()
+    let owner_only = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("sandlock-").permissions(owner_only).tempdir()
 }
 
 fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {

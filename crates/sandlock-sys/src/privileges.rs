@@ -13,8 +13,11 @@ pub fn set_no_new_privileges() -> Result<(), Errno> {
     rustix::thread::set_no_new_privs(true)
 }
 
-/// Drops every capability, out of the bounding set too where that is allowed, and pins the secure bits so that
-/// user 0 is a user like any other. A process that has none needs no step: no_new_privs keeps an exec from gaining any.
+/// Drops every capability, and pins the secure bits so that user 0 is a user like any other.
+///
+/// The bounding set stays: no_new_privs, which must be set, keeps an exec from drawing on it, and without it files
+/// with capabilities of their own, such as `ping`, could not be executed at all
+/// (`bprm_caps_from_vfs_caps` of security/commoncap.c).
 ///
 /// # Errors
 ///
@@ -25,9 +28,6 @@ pub fn drop_capabilities() -> Result<(), Errno> {
         return Ok(());
     }
     if before.effective & (1 << CAP_SETPCAP) != 0 {
-        for capability in 0..=last_capability() {
-            prctl(libc::PR_CAPBSET_DROP, capability)?;
-        }
         prctl(libc::PR_SET_SECUREBITS, SECURE_BITS)?;
     }
     // Kernels before 4.3 have no ambient set; the final look decides.
@@ -103,10 +103,6 @@ fn set_no_capabilities() -> Result<(), Errno> {
     // SAFETY: version 3 makes the kernel read two `__user_cap_data_struct`, which `data` has.
     let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
     if done == 0 { Ok(()) } else { Err(last_errno()) }
-}
-
-fn last_capability() -> libc::c_ulong {
-    (0..64).take_while(|&capability| prctl(libc::PR_CAPBSET_READ, capability).is_ok()).last().unwrap_or(0)
 }
 
 fn prctl(option: i32, argument: libc::c_ulong) -> Result<(), Errno> {

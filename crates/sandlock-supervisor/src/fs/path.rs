@@ -83,7 +83,13 @@ pub(crate) fn pin(
     let path = CString::new(rest).map_err(|_| Errno::INVAL)?;
     let start = start.as_ref().map_or(CWD, AsFd::as_fd);
     match rustix::fs::openat2(start, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-        Err(Errno::LOOP) => Err(Errno::ACCESS.into()),
+        // A magic link, or symlinks in a circle: those are one with magic links as well. What is found is let go.
+        Err(Errno::LOOP) => {
+            match rustix::fs::openat2(start, &path, flags, Mode::empty(), ResolveFlags::empty()) {
+                Err(Errno::LOOP) => Err(Errno::LOOP.into()),
+                _ => Err(Errno::ACCESS.into()),
+            }
+        }
         result => Ok(result?),
     }
 }

@@ -35,7 +35,14 @@ fn internet(
     family: Family,
     protocol: Protocol,
 ) -> Result<Done, Failure> {
-    let (destination, form) = match address.for_connect(family, protocol)? {
+    let meaning = address.for_connect(family, protocol).map_err(|errno| match protocol {
+        // __inet_stream_connect asks for the state before it looks at the address, but for its family.
+        Protocol::Tcp if address.family().is_some() && rustix::net::getpeername(&socket).is_ok() => {
+            Errno::ISCONN
+        }
+        _ => errno,
+    })?;
+    let (destination, form) = match meaning {
         Meaning::Disconnect => {
             rustix::net::connect_unspec(&socket)?;
             return Ok(Done::Value(0));
