@@ -27,12 +27,21 @@ fn a_second_look_does_not_exist(lab: &Lab) {
     }
 }
 
+/// `struct sockaddr_in`, with a port that two threads may touch.
+#[repr(C)]
+struct Address {
+    family: u16,
+    port: AtomicU16,
+    ip: [u8; 4],
+    zero: [u8; 8],
+}
+
 /// Connects again and again, while another thread writes now one port, now the other, into the address.
 fn swap_address(args: &Args) {
     let ports = [args.get::<SocketAddr>(0).port(), args.get::<SocketAddr>(1).port()].map(u16::to_be);
-    let mut address = raw::internet(args.get::<SocketAddr>(0));
-    // SAFETY: the two bytes of the port are aligned, alive until the threads are joined, and written atomically.
-    let port = unsafe { AtomicU16::from_ptr(address.as_mut_ptr().add(2).cast()) };
+    let family = libc::AF_INET as u16;
+    let address = Address { family, port: AtomicU16::new(ports[0]), ip: [127, 0, 0, 1], zero: [0; 8] };
+    let port = &address.port;
     let stop = AtomicBool::new(false);
     let (mut first, mut second, mut refused) = (0, 0, 0);
     std::thread::scope(|scope| {
@@ -47,9 +56,9 @@ fn swap_address(args: &Args) {
         let rounds = Rounds::begin();
         while rounds.go_on(first > SHOWN && second + refused > SHOWN) {
             let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-            match raw::connect(socket, &address) {
-                Ok(()) if peer_port(socket).to_be() == ports[0] => first += 1,
-                Ok(()) => second += 1,
+            match raw::call(libc::SYS_connect, &[socket as usize, raw::at(&address), 16]) {
+                Ok(_) if peer_port(socket).to_be() == ports[0] => first += 1,
+                Ok(_) => second += 1,
                 Err(_) => refused += 1,
             }
             raw::close(socket);

@@ -81,10 +81,13 @@ fn swap_sender(args: &Args) {
             }
         });
         let parts = [part(b"swapped")];
-        // On a busy machine the other thread has its turn late.
-        let (begun, mut rounds) = (Instant::now(), 0);
-        while rounds < ROUNDS || (swaps.load(Ordering::Relaxed) < SWAPS && begun.elapsed() < LONGEST) {
+        // On a busy machine one thread may get far before the other one has its turn.
+        let (begun, mut rounds, mut turns, mut last) = (Instant::now(), 0, 0, 0);
+        while rounds < ROUNDS || (turns < TURNS && begun.elapsed() < LONGEST) {
             rounds += 1;
+            let now = swaps.load(Ordering::Relaxed);
+            turns += usize::from(now != last);
+            last = now;
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             let slot = slot as RawFd;
             let result = match rounds % 3 {
@@ -108,5 +111,5 @@ fn swap_sender(args: &Args) {
 }
 
 const ROUNDS: usize = 2000;
-const SWAPS: usize = 200;
+const TURNS: usize = 100;
 const LONGEST: Duration = Duration::from_secs(2);

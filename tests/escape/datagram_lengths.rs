@@ -119,6 +119,14 @@ fn lengths(args: &Args) {
             );
         }
     }
+    // SAFETY: so many bytes are mapped there.
+    unsafe { std::ptr::write_bytes((unmapped - 64) as *mut u8, 0, 64) };
+    for (what, odd) in
+        [("in the kernel", [1 << 63, 4]), ("of nothing in the kernel", [1 << 63, 0]), ("of nothing", [8, 0])]
+    {
+        say(format!("a part {what}"), sendmsg(socket, &header(&name, &[odd], &[]), 0));
+        say(format!("a second part {what}"), sendmsg(socket, &header(&name, &[part(b"first"), odd], &[]), 0));
+    }
     let byte = part(b"p");
     let parts = vec![byte; 1025];
     for count in [0, 1, 1023, 1024, 1025, usize::MAX, 1 << 32, 1 << 32 | 1, 1 << 60] {

@@ -50,8 +50,8 @@ fn swap_descriptor(args: &Args) {
                 fill(tcp);
                 std::thread::yield_now();
                 fill(udp);
-                let mut name = [0u8; 16];
-                let name = [tcp as usize, raw::out(&mut name), raw::at(&16u32)];
+                let (mut name, mut length) = ([0u8; 16], 16u32);
+                let name = [tcp as usize, raw::out(&mut name), raw::out(&mut length)];
                 let through = raw::call(libc::SYS_getpeername, &name).is_ok();
                 got_through.fetch_add(u32::from(through), Ordering::Relaxed);
                 raw::close(tcp);

@@ -180,10 +180,13 @@ fn swap_message(args: &Args) {
                 }
             }
         });
-        // On a busy machine the other thread has its turn late.
-        let (begun, mut rounds) = (Instant::now(), 0);
-        while rounds < ROUNDS || (swaps.load(Ordering::Relaxed) < SWAPS && begun.elapsed() < LONGEST) {
+        // On a busy machine one thread may get far before the other one has its turn.
+        let (begun, mut rounds, mut turns, mut last) = (Instant::now(), 0, 0, 0);
+        while rounds < ROUNDS || (turns < TURNS && begun.elapsed() < LONGEST) {
             rounds += 1;
+            let now = swaps.load(Ordering::Relaxed);
+            turns += usize::from(now != last);
+            last = now;
             let result = match rounds % 2 {
                 0 if what != "a name in the vector" => {
                     raw::call(libc::SYS_sendmsg, &[socket as usize, at, 0]).map(|_| 3)
@@ -211,5 +214,5 @@ fn word_of(entry: &mut Entry, index: usize) -> *mut u64 {
 }
 
 const ROUNDS: usize = 2000;
-const SWAPS: usize = 1000;
+const TURNS: usize = 100;
 const LONGEST: Duration = Duration::from_secs(2);

@@ -27,7 +27,7 @@ fn unix_as_bare(lab: &Lab) {
     // Bare, root's capabilities open it; inside there are none.
     let _closed = (!lab.user().is_root()).then(|| UnixServer::at(lab, work.join("closed")));
     if !lab.user().is_root() {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
         std::fs::set_permissions(work.join("closed"), mode).unwrap();
     }
     drop(UnixServer::at(lab, work.join("dead")));

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod connect_errnos;
+mod datagram_tools;
 mod datagrams;
 mod ending;
 mod environment;

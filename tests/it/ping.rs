@@ -89,17 +89,13 @@ fn without_a_rule_there_is_no_such_socket(lab: &Lab) {
 }
 
 fn the_real_ping_works(lab: &Lab) {
-    let Some(ping) =
-        ["/usr/bin/ping", "/bin/ping"].into_iter().find(|path| std::path::Path::new(path).exists())
-    else {
-        return note("there is no ping here: apt-get install iputils-ping");
-    };
+    let ping = lab::tool("ping", "iputils-ping");
     in_namespace(|| {
         // It asks a UDP socket, connected to port 1025, for its own address.
         let rules = ["--net-allow", "icmp://127.0.0.1", "--net-allow", "udp://127.0.0.0/8:1025"];
         let run = |to| {
             let arguments = ["-c", "2", "-i", "0.2", "-W", "1", to];
-            lab.sandbox().options(rules).command(ping, arguments).output()
+            lab.sandbox().options(rules).command(&ping, arguments).output()
         };
         let out = run("127.0.0.1");
         out.expect_code(0);

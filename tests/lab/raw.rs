@@ -150,8 +150,8 @@ pub(crate) fn set_nonblocking(fd: RawFd) {
 
 /// Async-signal-safe: puts a descriptor under a number where exec keeps it.
 pub(crate) fn place_descriptor(fd: RawFd, number: RawFd) -> std::io::Result<()> {
-    // SAFETY: takes numbers only.
     let done = if fd == number {
+        // SAFETY: takes numbers only.
         unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }
     } else {
         // SAFETY: takes numbers only.

@@ -11,7 +11,7 @@ const PAGE: usize = 4096;
 /// The payload: a pattern, read only by the kernel.
 const PAYLOAD: usize = 256 << 10;
 
-pub(crate) const END: usize = START + SIZE;
+const END: usize = START + SIZE;
 /// A page that may be read, not written; holds nothing but what [`Arena::freeze`] puts there.
 const FROZEN: usize = END + PAGE;
 /// A page that may neither be read nor written.
@@ -63,6 +63,11 @@ impl Arena {
         let at = END - readable.min(bytes.len());
         write(at, &bytes[..readable.min(bytes.len())]);
         at
+    }
+
+    /// Where `readable` bytes of payload are, and nothing after them.
+    pub(crate) fn payload_at_end(readable: usize) -> usize {
+        Self::put_at_end(&vec![0x5A; readable], readable)
     }
 
     /// Puts bytes where they can be read only.

@@ -73,7 +73,13 @@ impl Files {
         for (name, mode) in
             [("file", 0o644), ("dir", 0o755), ("dir/below", 0o644), ("dir/inner", 0o755), ("fifo", 0o644)]
         {
+            let path = CString::new(name).unwrap();
             std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode)).unwrap();
+            let times = [0i64; 4];
+            raw::call(libc::SYS_utimensat, &[libc::AT_FDCWD as usize, path.as_ptr() as usize, raw::at(&times), 0]).unwrap();
+            for attribute in ["user.one", "user.two"].map(|name| CString::new(name).unwrap()) {
+                let _ = raw::call(libc::SYS_removexattr, &[path.as_ptr() as usize, attribute.as_ptr() as usize]);
+            }
         }
     }
 
@@ -110,6 +116,7 @@ impl Files {
 
     fn by_descriptor(&self, world: &mut World, number: libc::c_long, name: &str, rest: Rest) -> String {
         let (fd, shown) = world.random.of(&self.open);
+        world.oddities += u32::from(!["rw", "ro", "dir"].contains(&shown));
         let (mut arguments, rest_shown) = rest.draw(world);
         arguments.insert(0, register(&mut world.random, fd));
         format!("{name}({shown}, {rest_shown}) = {}", answer(number, &arguments).1)
@@ -117,6 +124,7 @@ impl Files {
 
     fn at(&self, world: &mut World, number: libc::c_long, name: &str, rest: Rest, flags: bool) -> String {
         let (fd, shown) = if world.random.percent(40) { self.open[0] } else { world.random.of(&self.open) };
+        world.oddities += u32::from(!["cwd", "dir", "path-dir"].contains(&shown));
         let (path, path_shown) = path(world);
         let (mut arguments, rest_shown) = rest.draw(world);
         arguments.splice(0..0, [register(&mut world.random, fd), path]);
@@ -125,6 +133,7 @@ impl Files {
         } else {
             0
         };
+        world.oddities += u32::from(flags & !0x1100 != 0);
         arguments.push(flags as usize);
         format!("{name}({shown}, {path_shown}, {rest_shown}, {flags:#x}) = {}", answer(number, &arguments).1)
     }
@@ -169,6 +178,7 @@ impl Rest {
                 let random = &mut world.random;
                 let size = random.of(&[0usize, 1, 5, 100, 2000, 65536, 65537, usize::MAX]);
                 let flags = random.of(&[0usize, 0, 0, 1, 2, 3, 4, 0x8000_0000]);
+                world.oddities += u32::from(flags > 2) + u32::from(size > 65535);
                 let (value, place) =
                     if random.percent(15) { Arena::bad(random) } else { (Arena::payload(random), "good") };
                 (vec![name, value, size, flags], format!("{shown}, {place}, {size}, {flags}"))
@@ -182,6 +192,7 @@ impl Rest {
 }
 
 fn times(world: &mut World) -> (Vec<usize>, String) {
+    world.oddities += 1;
     let random = &mut world.random;
     let fraction = |random: &mut Random| {
         random.of(&[
@@ -220,7 +231,9 @@ fn times(world: &mut World) -> (Vec<usize>, String) {
 
 fn attribute(world: &mut World) -> (usize, String) {
     let random = &mut world.random;
-    let name = match random.below(14) {
+    let which = random.below(14);
+    world.oddities += u32::from(which < 10);
+    let name = match which {
         0 => {
             let (at, name) = Arena::bad(random);
             return (at, name.into());
@@ -244,7 +257,9 @@ fn attribute(world: &mut World) -> (usize, String) {
 fn path(world: &mut World) -> (usize, String) {
     let random = &mut world.random;
     let own = std::env::current_dir().unwrap();
-    let name = match random.below(34) {
+    let which = random.below(34);
+    world.oddities += u32::from(which > 11 && which != 19 && which != 20 && which != 28);
+    let name = match which {
         0..8 => "file".to_owned(),
         8 | 9 => "dir".into(),
         10 => "dir/below".into(),

@@ -18,13 +18,15 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) arena: Arena,
     pub(crate) port: u16,
+    /// In how many ways the call that is being made is unusual.
+    pub(crate) oddities: u32,
 }
 
 /// `calls SEED COUNT PORT`, in a directory of its own with the sockets of the servers in it.
 pub(crate) fn calls(args: &Args) {
     let (seed, count, port) = (args.get(0), args.get::<usize>(1), args.get(2));
     become_plain();
-    let mut world = World { random: Random::new(seed), arena: Arena::map(), port };
+    let mut world = World { random: Random::new(seed), arena: Arena::map(), port, oddities: 0 };
     let mut files = Files::make();
     let mut sockets = Sockets::default();
     let mut out = std::io::stdout();
@@ -34,9 +36,10 @@ pub(crate) fn calls(args: &Args) {
             files.renew();
         }
         world.arena.clear();
+        world.oddities = 0;
         let (subject, line) =
             if world.random.percent(25) { files.call(&mut world) } else { sockets.call(&mut world) };
-        let line = format!("{index} e{} {subject} {line}\n", index / EPISODE);
+        let line = format!("{index} e{} {subject} odd{} {line}\n", index / EPISODE, world.oddities);
         out.write_all(line.as_bytes()).unwrap();
     }
     out.write_all(b"done\n").unwrap();

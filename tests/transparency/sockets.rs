@@ -35,6 +35,10 @@ impl Kind {
         matches!(self, Udp4 | Udp6)
     }
 
+    fn is_socket(self) -> bool {
+        self.is_udp() || self.is_tcp() || self.is_unix()
+    }
+
     fn is_tcp(self) -> bool {
         matches!(self, Tcp4 | Tcp6)
     }
@@ -60,6 +64,8 @@ struct Slot {
     number: RawFd,
     /// The other end of a pair.
     other: Option<RawFd>,
+    /// Whether it may hold a part of a datagram that waits for the rest.
+    corked: bool,
 }
 
 const SLOTS: usize = 6;
@@ -77,7 +83,10 @@ impl Sockets {
     /// Makes one call: the subject (calls on the same one depend on each other) and the line.
     pub(crate) fn call(&mut self, world: &mut World) -> (String, String) {
         let index = world.random.below(SLOTS);
-        let slot = self.slots[index];
+        let slot = &mut self.slots[index];
+        if !slot.kind.is_socket() {
+            world.oddities += 1;
+        }
         let line = match world.random.below(100) {
             0..24 => slot.connect(world),
             24..48 => slot.sendto(world),
@@ -87,7 +96,8 @@ impl Sockets {
             89..92 => slot.shut_down(world),
             _ => slot.adjust(world),
         };
-        (format!("{index}:{:?}", slot.kind), line)
+        let corked = if slot.corked { " corked" } else { "" };
+        (format!("{index}:{:?}", slot.kind), line.replacen(" = ", &format!("{corked} = "), 1))
     }
 }
 
@@ -148,8 +158,8 @@ impl Slot {
                 raw::close(pair[0]);
                 pair[1]
             }
-            Closed => return Slot { kind, number, other },
-            Minus1 => return Slot { kind, number: -1, other },
+            Closed => return Slot { kind, number, other, corked: false },
+            Minus1 => return Slot { kind, number: -1, other, corked: false },
         };
         let number = moved(made, number);
         if kind.is_tcp() {
@@ -157,10 +167,10 @@ impl Slot {
             set(number, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
             set(number, libc::SOL_SOCKET, libc::SO_SNDBUF, 1 << 20);
         }
-        Slot { kind, number, other }
+        Slot { kind, number, other, corked: false }
     }
 
-    fn connect(self, world: &mut World) -> String {
+    fn connect(&mut self, world: &mut World) -> String {
         let address = Address::any(world, self.kind);
         let fd = register(&mut world.random, self.number);
         let (result, text) = answer(libc::SYS_connect, &[fd, address.at, address.len as u32 as usize]);
@@ -170,14 +180,14 @@ impl Slot {
         format!("connect({}) = {text}", address.shown)
     }
 
-    fn sendto(self, world: &mut World) -> String {
+    fn sendto(&mut self, world: &mut World) -> String {
         let payload = Payload::any(world, self.kind);
         let address = if world.random.percent(15) {
             Address { at: 0, len: world.random.of(&[0, 0, 16, -1, 129]), shown: "none".into() }
         } else {
             Address::any(world, self.kind)
         };
-        let flags = flags(&mut world.random, self.kind);
+        let flags = self.flags(world);
         let fd = register(&mut world.random, self.number);
         let arguments =
             [fd, payload.at, payload.len, flags as usize, address.at, address.len as u32 as usize];
@@ -186,21 +196,24 @@ impl Slot {
         format!("sendto({}, {flags:#x}, {}/{}) = {text}{came}", payload.shown, address.shown, address.len)
     }
 
-    fn sendmsg(self, world: &mut World) -> String {
+    fn sendmsg(&mut self, world: &mut World) -> String {
         let (header, shown) = self.header(world);
         let (at, place) = match world.random.below(20) {
-            0 => Arena::bad(&mut world.random),
+            0 => {
+                world.oddities += 1;
+                Arena::bad(&mut world.random)
+            }
             1 => (Arena::put_at_end(&header, world.random.of(&[8, 55, 56])), "edge"),
             _ => (world.arena.put(&header, 56), "good"),
         };
-        let flags = flags(&mut world.random, self.kind);
+        let flags = self.flags(world);
         let fd = register(&mut world.random, self.number);
         let (_, text) = answer(libc::SYS_sendmsg, &[fd, at, flags as usize]);
         let came = self.settle();
         format!("sendmsg({place} {shown}, {flags:#x}) = {text}{came}")
     }
 
-    fn sendmmsg(self, world: &mut World) -> String {
+    fn sendmmsg(&mut self, world: &mut World) -> String {
         let entries = world.random.below(5);
         let (mut bytes, mut shown) = (Vec::new(), String::new());
         for _ in 0..entries {
@@ -211,8 +224,12 @@ impl Slot {
             shown.push(' ');
         }
         let mut count = entries;
+        world.oddities += u32::from(entries > 1);
         let (at, place) = match world.random.below(24) {
-            0 => Arena::bad(&mut world.random),
+            0 => {
+                world.oddities += 1;
+                Arena::bad(&mut world.random)
+            }
             1 => {
                 // The array ends where memory ends; more are asked for.
                 count += world.random.below(3);
@@ -225,7 +242,7 @@ impl Slot {
         if place == "end" && world.random.percent(30) {
             count = world.random.of(&[1024, 1025, 0x7fff_ffff, 0xffff_ffff]);
         }
-        let flags = flags(&mut world.random, self.kind);
+        let flags = self.flags(world);
         let fd = register(&mut world.random, self.number);
         let (_, text) = answer(libc::SYS_sendmmsg, &[fd, at, count, flags as usize]);
         let lengths: Vec<String> = match place {
@@ -242,7 +259,7 @@ impl Slot {
     }
 
     /// A `struct msghdr`, and its description.
-    fn header(self, world: &mut World) -> (Vec<u8>, String) {
+    fn header(&self, world: &mut World) -> (Vec<u8>, String) {
         let address = if world.random.percent(40) {
             Address { at: 0, len: world.random.of(&[0, 0, 0, 16, -1, 500]), shown: "none".into() }
         } else {
@@ -261,13 +278,15 @@ impl Slot {
         (header, format!("{{{}/{} {parts_shown} {control_shown}}}", address.shown, address.len))
     }
 
-    fn parts(self, world: &mut World) -> (usize, usize, String) {
+    fn parts(&self, world: &mut World) -> (usize, usize, String) {
         let few = world.random.below(5);
         let (mut bytes, mut shown) = (Vec::new(), String::from("["));
         for part in 0..few {
             let mut payload = Payload::any(world, self.kind);
-            if self.kind.is_stream() && part > 0 && payload.len > 1 << 20 {
-                payload.len = 10;
+            if self.kind.is_stream() && part > 0 {
+                // How much of a stream goes before a part that cannot be read depends on what the kernel's
+                // buffers hold.
+                (payload.at, payload.shown) = (Arena::payload(&mut world.random), payload.len.to_string());
             }
             bytes.extend((payload.at as u64).to_ne_bytes());
             bytes.extend((payload.len as u64).to_ne_bytes());
@@ -277,11 +296,13 @@ impl Slot {
         shown.push(']');
         match world.random.below(40) {
             0 => {
+                world.oddities += 1;
                 let (at, name) = Arena::bad(&mut world.random);
                 (at, few, format!("{name}x{few}"))
             }
             // Many empty ones, or few bytes in many.
             1 | 2 => {
+                world.oddities += 1;
                 let count = world.random.of(&[1023, 1024, 1025, 0x7fff_ffff, usize::MAX]);
                 let entry = [Arena::payload(&mut world.random) as u64, world.random.of(&[0, 1])];
                 let many: Vec<u8> =
@@ -289,6 +310,7 @@ impl Slot {
                 (world.arena.put(&many, 0), count, format!("[{}x{count}]", entry[1]))
             }
             3 => {
+                world.oddities += 1;
                 let count = few + 1;
                 (Arena::put_at_end(&bytes, bytes.len()), count, format!("end{shown}x{count}"))
             }
@@ -296,9 +318,10 @@ impl Slot {
         }
     }
 
-    fn control(self, world: &mut World) -> (usize, usize, String) {
+    fn control(&self, world: &mut World) -> (usize, usize, String) {
         let random = &mut world.random;
         if random.percent(55) {
+            world.oddities += 1;
             return match random.below(8) {
                 // A pointer without a length, a length without a pointer.
                 0 => (Arena::bad(random).0, 0, "c0".into()),
@@ -312,9 +335,13 @@ impl Slot {
                     let at = world.arena.put(&[], 64);
                     (at, len, format!("c:good+{len:#x}"))
                 }
-                _ => (0, 0, "c-".into()),
+                _ => {
+                    world.oddities -= 1;
+                    (0, 0, "c-".into())
+                }
             };
         }
+        world.oddities += 1;
         let mut bytes = Vec::new();
         let mut shown = String::from("c");
         for _ in 0..random.of(&[1, 1, 1, 2, 3]) {
@@ -341,7 +368,33 @@ impl Slot {
         (world.arena.put(&bytes, len + 64), len, format!("{shown}+{len}"))
     }
 
-    fn listen(self, world: &mut World) -> String {
+    fn flags(&mut self, world: &mut World) -> u32 {
+        let random = &mut world.random;
+        if random.percent(40) {
+            return 0;
+        }
+        // Not MSG_PROBE (0x10), which is the kernel's own.
+        let one = |random: &mut Random| -> u32 {
+            random.of(&[0x40, 0x40, 0x4000, 0x4000, 0x8000, 1, 4, 0x80, 2, 0x20, 8, 0x800, 0x100, 0x40000])
+        };
+        let mut flags = one(random);
+        if random.percent(30) {
+            flags |= one(random);
+        }
+        if random.percent(3) {
+            flags |= random.of(&[0x400_0000, 0x800_0000, 0x8000_0000, 0x4000_0000]);
+        }
+        // A part of a corked datagram waits for the next; that is asked for by UDP_CORK often enough.
+        if self.kind.is_udp() && random.percent(70) {
+            flags &= !0x8000;
+        }
+        self.corked |= self.kind.is_udp() && flags & 0x8000 != 0;
+        // MSG_OOB, MSG_CMSG_COMPAT.
+        world.oddities += u32::from(flags & 1 != 0) + u32::from(flags >> 31 != 0);
+        flags
+    }
+
+    fn listen(&self, world: &mut World) -> String {
         let backlog = world.random.of(&[-1, 0, 1, 5, 4096, i32::MAX, i32::MIN]);
         let fd = register(&mut world.random, self.number);
         // TCP servers are refused inside: see docs/security/limits.md, "What is not gated".
@@ -360,14 +413,14 @@ impl Slot {
         format!("listen({backlog}) = {text}")
     }
 
-    fn shut_down(self, world: &mut World) -> String {
+    fn shut_down(&self, world: &mut World) -> String {
         let how = world.random.of(&[0, 1, 1, 2, 3]);
         let (_, text) = answer(libc::SYS_shutdown, &[self.number as usize, how]);
         format!("shutdown({how}) = {text}")
     }
 
     /// Things that are not trapped, but change what the trapped ones answer.
-    fn adjust(self, world: &mut World) -> String {
+    fn adjust(&mut self, world: &mut World) -> String {
         let flag = world.random.below(2);
         let (level, name, value, shown) = world.random.of(&[
             (-1, 0, flag, "O_NONBLOCK"),
@@ -382,6 +435,7 @@ impl Slot {
             (libc::IPPROTO_IPV6, 33, flag, "IPV6_FLOWINFO_SEND"),
             (libc::SOL_SOCKET, libc::SO_ERROR, 0, "SO_ERROR"),
         ]);
+        self.corked |= shown == "UDP_CORK";
         let text = match (level, shown) {
             (-1, _) => {
                 let flags = if flag == 1 { libc::O_NONBLOCK } else { 0 };
@@ -411,7 +465,7 @@ impl Slot {
 
     /// Waits until what was sent has come, so that the next call does not depend on it; and tells what came to
     /// the other end of a pair.
-    fn settle(self) -> String {
+    fn settle(&self) -> String {
         let Some(other) = self.other else {
             if matches!(self.kind, Stream | SeqPacket) {
                 for _ in 0..2000 {
@@ -447,7 +501,7 @@ impl Slot {
         came
     }
 
-    fn wait(self, events: i16) {
+    fn wait(&self, events: i16) {
         let mut poll = libc::pollfd { fd: self.number, events, revents: 0 };
         let _ = raw::call(libc::SYS_poll, &[raw::out(&mut poll), 1, 1000]);
     }
@@ -491,7 +545,7 @@ fn label(random: &mut Random, kind: Kind) -> (i32, i32, Vec<u8>, String) {
         16 => (1, 37, int, format!("TIMESTAMPING={value}")),
         17 => {
             let (level, name) = (random.of(&[0, 1, 6, 17, 41, 58, 255, -1]), random.of(&[0, 6, 99, 200, -1]));
-            (level, name, int, format!("{level}/{name}"))
+            (level, name, int, format!("unknown{level}/{name}"))
         }
         18 | 20 | 21 => (1, libc::SCM_RIGHTS, fd, "RIGHTS".into()),
         _ => {
@@ -550,9 +604,11 @@ impl Address {
             14 => (raw::unix(Path::new("./dir/../stream/")), "slash"),
             _ => (raw::unix(Path::new(&"n".repeat(107))), "long"),
         };
+        world.oddities += u32::from(which != natural);
         let is_unix = bytes[0] == libc::AF_UNIX as u8;
         let mut shown = name.to_owned();
         if random.percent(12) {
+            world.oddities += 1;
             // Unix names read as internet addresses would name anywhere.
             let family = if is_unix {
                 random.of(&[77u16, 65535, 16])
@@ -565,6 +621,7 @@ impl Address {
         }
         let mut len = bytes.len() as i32;
         if random.percent(18) {
+            world.oddities += 1;
             len = random.of(&[
                 -1,
                 i32::MIN,
@@ -593,11 +650,13 @@ impl Address {
         shown.push_str(&format!("+{len}"));
         let at = match random.below(30) {
             0 => {
+                world.oddities += 1;
                 let (at, bad) = Arena::bad(random);
                 shown = format!("{bad}+{len}");
                 at
             }
             1 => {
+                world.oddities += 1;
                 let readable = random.of(&[1, 2, 8, 16, 24]);
                 shown.push_str(&format!("|{readable}"));
                 Arena::put_at_end(&bytes, readable)
@@ -621,50 +680,34 @@ impl Payload {
         let mut len = match random.below(10) {
             0 => 0,
             1..7 => random.of(&[1, 2, 3, 64, 100, 300, 1000]),
+            // All of a batch finds room in a pair, whose other end is read after the call.
+            7 if kind.is_unix() => random.of(&[1472, 1473, 2000, 4096]),
             7 if kind.is_stream() => random.of(&[4096, 5000, 8192]),
             7 => random.of(&[1472, 1473, 4096, 9000]),
             8 if kind.is_udp() => random.of(&[30_000, 65_487, 65_507, 65_508, 65_527, 65_528]),
             9 if kind.is_udp() => random.of(&[65_535, 65_536, 200_000, 0x7fff_ffff, 1 << 40, usize::MAX]),
             _ => random.of(&[7, 11]),
         };
+        world.oddities += u32::from(len > 65_000);
         match random.below(20) {
             0 => {
+                world.oddities += 1;
                 let (at, name) = Arena::bad(random);
                 Payload { at, len, shown: format!("{name}+{len}") }
             }
             1 => {
+                world.oddities += 1;
                 // Streams send what can be read, by pieces whose borders depend on what was sent before.
                 if kind.is_stream() {
                     len = len.min(11);
                 }
                 let readable = random.below(len.min(1000) + 1);
-                let at = crate::arena::END - readable;
+                let at = Arena::payload_at_end(readable);
                 Payload { at, len, shown: format!("edge{readable}+{len}") }
             }
             _ => Payload { at: Arena::payload(random), len, shown: format!("{len}") },
         }
     }
-}
-
-fn flags(random: &mut Random, kind: Kind) -> u32 {
-    if random.percent(40) {
-        return 0;
-    }
-    let one = |random: &mut Random| -> u32 {
-        random.of(&[0x40, 0x40, 0x4000, 0x4000, 0x8000, 1, 4, 0x80, 2, 0x20, 8, 0x800, 0x10, 0x100, 0x40000])
-    };
-    let mut flags = one(random);
-    if random.percent(30) {
-        flags |= one(random);
-    }
-    if random.percent(3) {
-        flags |= random.of(&[0x400_0000, 0x800_0000, 0x8000_0000, 0x4000_0000]);
-    }
-    // A part of a corked datagram waits for the next; that is asked for by UDP_CORK often enough.
-    if kind.is_udp() && random.percent(70) {
-        flags &= !0x8000;
-    }
-    flags
 }
 
 fn open(path: &str, flags: i32) -> RawFd {

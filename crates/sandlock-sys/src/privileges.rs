@@ -114,6 +114,6 @@ fn prctl(option: i32, argument: libc::c_ulong) -> Result<(), Errno> {
 const CAP_SETPCAP: u32 = 8;
 /// `include/uapi/linux/capability.h`.
 const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-/// `include/uapi/linux/securebits.h`: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock, and
-/// the lock of KEEP_CAPS.
-const SECURE_BITS: libc::c_ulong = 0b1110_1111;
+/// `include/uapi/linux/securebits.h`: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock. Not
+/// KEEP_CAPS: programs set it, and there is nothing to keep.
+const SECURE_BITS: libc::c_ulong = 0b1100_1111;

@@ -102,8 +102,8 @@ impl Header {
     /// A length without a pointer, or a pointer without a length, is no name.
     fn name_length(&self) -> Result<usize, Errno> {
         match usize::try_from(self.name_len) {
+            _ if self.name.is_null() => Ok(0),
             Err(_) => Err(Errno::INVAL),
-            Ok(_) if self.name.is_null() => Ok(0),
             Ok(len) => Ok(len.min(LONGEST)),
         }
     }
@@ -126,11 +126,22 @@ fn parse_parts(bytes: &[u8]) -> Result<Vec<(ChildPtr, usize)>, Errno> {
         words.as_flattened_mut().copy_from_slice(part);
         let [at, len] = words.map(u64::from_ne_bytes);
         let len = i64::try_from(len).map_err(|_| Errno::INVAL)? as usize;
+        // A single part is cut before it is judged, several are judged as they are (lib/iov_iter.c).
+        let judged = if bytes.len() == PART { len.min(left) } else { len };
+        if !may_be_a_users(at, judged) {
+            return Err(Errno::FAULT);
+        }
         let len = len.min(left);
         left -= len;
         parts.push((ChildPtr::from_register(at), len));
     }
     Ok(parts)
+}
+
+/// `access_ok`, roughly: user memory ends below the upper half. What is not there although it could be is told when
+/// it is read.
+pub(crate) fn may_be_a_users(at: u64, len: usize) -> bool {
+    at.checked_add(len as u64).is_some_and(|end| i64::try_from(end).is_ok())
 }
 
 /// `sizeof(struct msghdr)`.

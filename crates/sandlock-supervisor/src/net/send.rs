@@ -8,7 +8,7 @@ use sandlock_sys::{ChildPtr, Errno, memory};
 
 use super::address::{LONGEST, RawAddress};
 use super::control::Control;
-use super::message::{HEADER, Header, LONGEST_CALL, Message};
+use super::message::{HEADER, Header, LONGEST_CALL, Message, may_be_a_users};
 use super::sending::Sending;
 use super::socket::Socket;
 use super::target::Target;
@@ -20,6 +20,9 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let socket = cx.pin(call, call.descriptor(0))?;
     let kind = Socket::of(socket.as_fd())?;
     let payload_len = usize::try_from(call.long(2)).unwrap_or(usize::MAX).min(LONGEST_CALL);
+    if !may_be_a_users(call.long(1), payload_len) {
+        return Err(Errno::FAULT.into());
+    }
     let name_len = usize::try_from(call.int(5)).ok().filter(|len| *len <= LONGEST).ok_or(Errno::INVAL)?;
     let payload = (call.pointer(1), payload_len);
     let name = (call.pointer(4), name_len);

@@ -46,7 +46,9 @@ impl Socket {
     /// The longest message that may be sent on it in one call, in bytes. A stream takes any length.
     pub(crate) fn longest_message(self) -> usize {
         match self {
-            // "if (len > 0xFFFF) return -EMSGSIZE": net/ipv4/udp.c and ping.c.
+            // An IPv4 packet less its headers; more is refused before anything is copied.
+            Socket::Internet { family: Family::V4, protocol: Protocol::Udp } => 0xFFFF - 20 - 8,
+            // "if (len > 0xFFFF) return -EMSGSIZE": net/ipv6/udp.c and net/ipv4/ping.c.
             Socket::Internet { protocol: Protocol::Udp | Protocol::Icmp, .. } => 0xFFFF,
             _ if self.is_stream() => usize::MAX,
             _ => LONGEST_MESSAGE,
