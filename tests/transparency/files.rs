@@ -76,9 +76,14 @@ impl Files {
             let path = CString::new(name).unwrap();
             std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode)).unwrap();
             let times = [0i64; 4];
-            raw::call(libc::SYS_utimensat, &[libc::AT_FDCWD as usize, path.as_ptr() as usize, raw::at(&times), 0]).unwrap();
+            raw::call(
+                libc::SYS_utimensat,
+                &[libc::AT_FDCWD as usize, path.as_ptr() as usize, raw::at(&times), 0],
+            )
+            .unwrap();
             for attribute in ["user.one", "user.two"].map(|name| CString::new(name).unwrap()) {
-                let _ = raw::call(libc::SYS_removexattr, &[path.as_ptr() as usize, attribute.as_ptr() as usize]);
+                let _ =
+                    raw::call(libc::SYS_removexattr, &[path.as_ptr() as usize, attribute.as_ptr() as usize]);
             }
         }
     }

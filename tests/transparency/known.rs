@@ -22,7 +22,9 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         name: "control messages that are not on the list",
         reason: "an unknown one may lead a packet elsewhere: EINVAL, or the end of the batch",
-        is: |call, bare, inside| call.contains("unknown") && (inside.starts_with("EINVAL") || count(inside) < count(bare)),
+        is: |call, bare, inside| {
+            call.contains("unknown") && (inside.starts_with("EINVAL") || count(inside) < count(bare))
+        },
     },
     Known {
         name: "a name on a corked datagram",
@@ -42,7 +44,9 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         name: "links in /proc",
         reason: "magic links reached by other than their usual spelling are EACCES or ENOENT",
-        is: |call, _, inside| call.contains("magic") && (inside.starts_with("EACCES") || inside.starts_with("ENOENT")),
+        is: |call, _, inside| {
+            call.contains("magic") && (inside.starts_with("EACCES") || inside.starts_with("ENOENT"))
+        },
     },
 ];
 

@@ -21,6 +21,7 @@ mod launch;
 mod options;
 mod plan;
 mod running;
+mod temporary;
 
 pub use environment::Environment;
 pub use error::{LaunchError, PlanError};

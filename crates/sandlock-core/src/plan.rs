@@ -2,7 +2,6 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use sandlock_supervisor::Handler;
 use sandlock_supervisor::table::{Needs, table};
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
-use tempfile::TempDir;
 
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant};
+use crate::temporary::Temporary;
 use crate::{Kernel, Options, PlanError};
 
 /// A run that is ready to be launched.
@@ -40,7 +39,7 @@ pub struct Plan {
     pub(crate) policy: sandlock_policy::Policy,
     pub(crate) working_directory_hidden: bool,
     /// Removed when the run is over.
-    pub(crate) temporary: Option<TempDir>,
+    pub(crate) temporary: Option<Temporary>,
 }
 
 /// The domain of the command, and that of its supervisor around it.
@@ -80,9 +79,7 @@ impl Plan {
         let directory = working_directory(options.directory.as_deref())?;
         let temporary = match options.policy.files.base {
             // Without a supervisor nobody would be left to remove it.
-            Base::Standard if !options.kernel_only => {
-                Some(private_directory().map_err(PlanError::Temporary)?)
-            }
+            Base::Standard if !options.kernel_only => Some(Temporary::make().map_err(PlanError::Temporary)?),
             _ => None,
         };
         let private: Vec<_> = temporary
@@ -99,7 +96,7 @@ impl Plan {
             &executable,
             &directory,
             home,
-            temporary.as_ref().map(TempDir::path),
+            temporary.as_ref().map(Temporary::path),
         )?;
         let resolved = sandlock_names::resolve(&options.policy.network, RESOLVE_LIMIT)?;
         let network = NetworkPolicy::build(&options.policy.network, &resolved)?;
@@ -154,18 +151,6 @@ impl Plan {
     }
 }
 
-impl Plan {
-    /// An empty directory goes at once; else all that was left in it.
-    pub(crate) fn remove_temporary(&mut self) {
-        if let Some(temporary) = self.temporary.take()
-            && std::fs::remove_dir(temporary.path()).is_err()
-        {
-            // What cannot be removed was made so by the command, below a directory of its own.
-            let _ = temporary.close();
-        }
-    }
-}
-
 fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
     let current = std::env::current_dir();
     let Some(given) = given else {
@@ -177,11 +162,6 @@ fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
         Ok(_) => Err(PlanError::Directory { path, source: std::io::ErrorKind::NotADirectory.into() }),
         Err(source) => Err(PlanError::Directory { path, source }),
     }
-}
-
-fn private_directory() -> std::io::Result<TempDir> {
-    let owner_only = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("sandlock-").permissions(owner_only).tempdir()
 }
 
 fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {

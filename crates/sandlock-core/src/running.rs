@@ -80,7 +80,9 @@ impl Running {
             self.link.finish_sending();
             sandlock_supervisor::end_adopted(&self.others);
         }
-        self.plan.remove_temporary();
+        if let Some(temporary) = self.plan.temporary.take() {
+            temporary.remove();
+        }
         signal::restore(&self.mask);
         result
     }
