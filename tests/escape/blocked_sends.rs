@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Args, Lab, UdpServer, raw, report};
 
-use crate::message::{header, sendmsg, sendto, udp};
+use lab::message::{header, sendmsg, sendto, udp};
 
 lab::suite! { tests: [they_hold_neither_memory_nor_others], programs: [block] }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Args, Lab, TcpServer, UdpServer, raw, report};
 
-use crate::message::{entry, header, part, sendmmsg, sendmsg, sendto, udp};
+use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto, udp};
 
 lab::suite! { tests: [the_socket_that_is_judged_is_the_one_that_sends], programs: [swap_sender] }
 

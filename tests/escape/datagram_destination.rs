@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use lab::{Args, Errno, Lab, Seen, UdpServer, raw, report, shown};
 
-use crate::message::{entry, header, part, sendmmsg, sendmsg, sendto, told, udp};
+use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto, told, udp};
 
 lab::suite! {
     tests: [

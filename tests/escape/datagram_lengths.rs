@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use lab::{Args, Errno, Lab, UdpServer, raw, report, shown};
 
-use crate::message::{Entry, Header, control, entry, header, part, sendmmsg, sendmsg, told, udp};
+use lab::message::{Entry, Header, control, entry, header, part, sendmmsg, sendmsg, told, udp};
 
 lab::suite! { tests: [lengths_are_judged_as_by_the_kernel], programs: [lengths] }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use lab::{Args, Errno, Lab, UdpServer, raw, report, shown};
 
-use crate::message::{entry, header, part, sendmmsg, sendmsg, sendto};
+use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto};
 
 lab::suite! {
     tests: [its_sends_are_judged, without_rules_it_sends_nowhere, a_connected_one_sends_to_its_peer],

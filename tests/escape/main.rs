@@ -16,7 +16,6 @@ mod io_uring;
 mod kernel_doors;
 mod limits_of_others;
 mod listening;
-mod message;
 mod message_swapped;
 mod metadata;
 mod namespaces;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Args, Lab, Output, UdpServer, raw, report};
 
-use crate::message::{Entry, control, entry, part, sendmmsg, udp};
+use lab::message::{Entry, control, entry, part, sendmmsg, udp};
 
 lab::suite! {
     tests: [the_name_that_is_checked_is_where_it_goes, the_options_that_are_checked_are_those_that_go],

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use lab::{Args, Errno, Lab, NONE, raw, report, shown};
 
-use crate::message::{entry, header, part, sendmmsg, sendmsg, sendto};
+use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto};
 
 lab::suite! {
     tests: [only_the_kernel_is_spoken_to, the_c_library_finds_addresses],

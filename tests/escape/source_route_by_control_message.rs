@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use lab::{Args, Lab, Seen, UdpServer, raw, report, shown};
 
-use crate::message::{control, entry, header, part, sendmmsg, sendmsg, udp};
+use lab::message::{control, entry, header, part, sendmmsg, sendmsg, udp};
 
 lab::suite! {
     tests: [no_control_message_sets_a_route, harmless_ones_do_what_they_say],

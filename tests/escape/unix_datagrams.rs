@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lab::{Args, Lab, NONE, Output, raw, report, shown};
 
-use crate::message::{entry, header, part, sendmmsg, sendmsg, sendto};
+use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto};
 
 lab::suite! {
     tests: [without_the_flag_there_are_none, a_name_is_judged_by_its_inode, abstract_names_outside_are_out_of_reach],

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Args, Errno, Lab, NONE, Output, UdpServer, raw, report, shown};
 
-use crate::message::{control, entry, header, part, sendmmsg, sendmsg, sendto, told};
+use lab::message::{control, entry, header, part, sendmmsg, sendmsg, sendto, told};
 
 lab::suite! {
     tests: [

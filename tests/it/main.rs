@@ -7,9 +7,7 @@ mod datagrams;
 mod ending;
 mod environment;
 mod files;
-#[path = "../escape/message.rs"]
 #[allow(dead_code, reason = "what the attacks need is more")]
-mod message;
 mod old_kernels;
 mod ping;
 mod tcp;

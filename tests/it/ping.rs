@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lab::{Args, Errno, Lab, raw, report, shown};
 
-use crate::message::{control, entry, header, part, sendmmsg, sendmsg, sendto};
+use lab::message::{control, entry, header, part, sendmmsg, sendmsg, sendto};
 
 lab::suite! {
     tests: [

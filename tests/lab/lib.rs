@@ -8,6 +8,7 @@
 mod args;
 mod errno;
 mod lab;
+pub mod message;
 mod output;
 mod programs;
 pub mod raw;
