@@ -7,7 +7,6 @@ mod datagrams;
 mod ending;
 mod environment;
 mod files;
-#[allow(dead_code, reason = "what the attacks need is more")]
 mod old_kernels;
 mod ping;
 mod tcp;

@@ -92,6 +92,24 @@ pub fn euid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// `getuid(2)`.
+pub fn uid() -> u32 {
+    // SAFETY: has no precondition.
+    unsafe { libc::getuid() }
+}
+
+/// `getgid(2)`.
+pub fn gid() -> u32 {
+    // SAFETY: has no precondition.
+    unsafe { libc::getgid() }
+}
+
+/// `gettid(2)`.
+pub fn tid() -> i32 {
+    // SAFETY: has no precondition.
+    unsafe { libc::gettid() }
+}
+
 /// `struct sockaddr_in` or `sockaddr_in6`, by the address.
 pub fn internet(address: impl Into<SocketAddr>) -> Vec<u8> {
     match address.into() {

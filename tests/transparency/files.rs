@@ -167,8 +167,7 @@ impl Rest {
                 (vec![mode], format!("{mode:o}"))
             }
             Rest::Owner => {
-                // SAFETY: have no precondition.
-                let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
+                let (user, group) = (lab::raw::uid(), lab::raw::gid());
                 let mut one = |own: u32| match random.below(8) {
                     0..4 => (u32::MAX, "-1"),
                     4..7 => (own, "own"),

@@ -530,8 +530,7 @@ fn label(random: &mut Random, kind: Kind) -> (i32, i32, Vec<u8>, String) {
     }
     // Not the outputs: in a queue they would outlive the program.
     let fd = random.of(&[0i32, 0, 0, 150, -1]).to_ne_bytes().to_vec();
-    // SAFETY: have no precondition.
-    let (pid, uid, gid) = unsafe { (libc::getpid(), libc::getuid(), libc::getgid()) };
+    let (pid, uid, gid) = (std::process::id() as i32, lab::raw::uid(), lab::raw::gid());
     let claim = random.of(&[pid, pid, pid, 1, 0]);
     let own: Vec<u8> = [claim as u32, uid, gid].into_iter().flat_map(u32::to_ne_bytes).collect();
     let (level, name, mut data, text) = match random.below(if kind.is_unix() { 24 } else { 20 }) {

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
         fs::create_dir_all(place.join("a/b/c")).unwrap();
         std::os::unix::fs::symlink(outside.path(), place.join("a/link")).unwrap();
-        fs::set_permissions(place.join("a/b"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(place.join("a/b"), Permissions::from_mode(0o000)).unwrap();
         temporary.remove();
         assert!(!place.exists());
         assert!(outside.path().join("kept").exists());

@@ -47,6 +47,30 @@ pub fn send(socket: BorrowedFd<'_>, message: Outgoing<'_>, flags: u32) -> Result
     usize::try_from(sent).map_err(|_| last_errno())
 }
 
+/// What `sendmsg(2)` says to a message whose payload, of `len` bytes, cannot be read: the kernel's own choice among
+/// the errors that the message has. Nothing is sent, since there is nothing that could be.
+///
+/// # Errors
+///
+/// Always one; EFAULT if the kernel had no other.
+pub fn send_unreadable(
+    socket: BorrowedFd<'_>,
+    name: &[u8],
+    control: &[u8],
+    len: usize,
+    flags: u32,
+) -> Result<std::convert::Infallible, Errno> {
+    // Nothing in this process is ever mapped in the first page.
+    let mut iovec = libc::iovec { iov_base: std::ptr::without_provenance_mut(1), iov_len: len.max(1) };
+    let header = header(Outgoing { name, payload: &[], control }, &mut iovec);
+    // SAFETY: the kernel reads the name and the control messages, which outlive the call, and is meant to fail to
+    // read the payload at an address where nothing is.
+    let sent = unsafe {
+        libc::sendmsg(socket.as_raw_fd(), &raw const header, (flags | libc::MSG_NOSIGNAL as u32) as i32)
+    };
+    Err(if sent < 0 { last_errno() } else { Errno::FAULT })
+}
+
 /// `sendmmsg(2)`: how many of the messages were sent, and how many bytes of each.
 ///
 /// # Errors

@@ -150,12 +150,18 @@ pub(crate) fn fchownat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 
 /// `utimensat(dirfd, path, times, flags)`; without a path, the descriptor itself.
 pub(crate) fn utimensat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    let subject = if call.pointer(1).is_null() {
-        Subject::by_descriptor(cx, call, 0)?
-    } else {
-        Subject::by_path_and_flags(cx, call, 1, 3)?
+    let times = read_times(call, call.pointer(2), Unit::Nanoseconds)?;
+    // "Nothing to do, we must not even check the path": fs/utimes.c.
+    if [times.last_access, times.last_modification].iter().all(|time| time.tv_nsec == rustix::fs::UTIME_OMIT)
+    {
+        return Ok(Done::Value(0));
+    }
+    let subject = match call.pointer(1).is_null() {
+        true if call.int(3) != 0 => return Err(Errno::INVAL.into()),
+        true => Subject::by_descriptor(cx, call, 0)?,
+        false => Subject::by_path_and_flags(cx, call, 1, 3)?,
     };
-    change_times(cx, call, subject, 2, Unit::Nanoseconds)
+    set_times(cx, call, subject, &times)
 }
 
 /// `futimesat(dirfd, path, times)`; without a path, the descriptor itself.
@@ -241,11 +247,15 @@ fn change_times(
     unit: Unit,
 ) -> Result<Done, Failure> {
     let times = read_times(call, call.pointer(at), unit)?;
+    set_times(cx, call, subject, &times)
+}
+
+fn set_times(cx: &Context<'_>, call: &Call, subject: Subject, times: &Timestamps) -> Result<Done, Failure> {
     let subject = subject.check(cx, call)?;
     perform(
         &subject,
-        |file| rustix::fs::futimens(file, &times),
-        |path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
+        |file| rustix::fs::futimens(file, times),
+        |path| rustix::fs::utimensat(CWD, path, times, AtFlags::empty()),
     )
 }
 

@@ -74,7 +74,11 @@ pub(crate) fn pin(
     if rest.is_empty()
         && let Some(start) = start
     {
-        return Ok(start);
+        // The link itself is one of /proc, which nobody may change; what it leads to is not what was asked for.
+        return match follow {
+            Follow::Yes => Ok(start),
+            Follow::No => Err(Errno::PERM.into()),
+        };
     }
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
     if follow == Follow::No {

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use sandlock_policy::Denied;
+use sandlock_policy::{Denied, Protocol};
 
 use super::socket::Socket;
 use crate::call::{Call, Done, Failure};
@@ -12,7 +12,8 @@ use crate::context::Context;
 pub(crate) fn listen(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let socket = cx.pin(call, call.descriptor(0))?;
     cx.confirm(call)?;
-    if let Socket::Internet { protocol, .. } = Socket::of(socket.as_fd())? {
+    // Other sockets than streams cannot listen, as the kernel says itself.
+    if let Socket::Internet { protocol: protocol @ Protocol::Tcp, .. } = Socket::of(socket.as_fd())? {
         let port = rustix::net::getsockname(&socket)
             .ok()
             .and_then(|address| std::net::SocketAddr::try_from(address).ok())

@@ -65,7 +65,8 @@ impl Header {
             return Err(Errno::MSGSIZE);
         }
         let parts_len = self.part_count as usize * PART;
-        let control_len = self.control_length()?;
+        // Too long a rest is judged after what comes before it.
+        let control_len = self.control_length().unwrap_or(0);
         // Name, parts and control messages in one call; whichever cannot be read, it is EFAULT.
         let wanted = [(self.name, name_len), (self.parts, parts_len), (self.control, control_len)];
         let wanted: Vec<_> = wanted.into_iter().filter(|(_, len)| *len > 0).collect();
@@ -73,7 +74,9 @@ impl Header {
         if memory::gather(tid, &wanted, &mut bytes)? < bytes.len() {
             return Err(Errno::FAULT);
         }
-        self.message(&bytes)
+        let message = self.message(&bytes)?;
+        self.control_length()?;
+        Ok(message)
     }
 
     /// What is to be read for this header, name first, then the parts and the control messages.
@@ -111,7 +114,7 @@ impl Header {
     fn control_length(&self) -> Result<usize, Errno> {
         match usize::try_from(self.control_len) {
             Ok(0) => Ok(0),
-            Ok(len) if len <= LONGEST_CONTROL => Ok(len),
+            Ok(len) if len < LONGEST_CONTROL => Ok(len),
             _ => Err(Errno::NOBUFS),
         }
     }
@@ -152,5 +155,5 @@ const PART: usize = 16;
 const MOST_PARTS: u64 = 1024;
 /// `MAX_RW_COUNT`.
 pub(crate) const LONGEST_CALL: usize = 0x7fff_f000;
-/// `net.core.optmem_max` is as much by default; more is ENOBUFS there as well.
+/// `net.core.optmem_max` is as much by default; as much or more is ENOBUFS there as well (`sock_kmalloc`).
 const LONGEST_CONTROL: usize = 128 * 1024;

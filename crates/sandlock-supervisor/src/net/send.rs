@@ -30,9 +30,12 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let together = !kind.is_stream() && payload_len <= kind.longest_message();
     let mut bytes = vec![0; if together { name_len + payload_len } else { name_len }];
     let wanted = if together { &[name, payload][..] } else { &[name] };
-    if read_all(call, wanted, &mut bytes)? < bytes.len() {
+    // A payload that cannot be read is met again below, where the kernel says what it tells first.
+    let read = read_all(call, wanted, &mut bytes)?;
+    if read < name_len {
         return Err(Errno::FAULT.into());
     }
+    let together = together && read == bytes.len();
     let address = RawAddress::from_bytes(&bytes[..name_len]);
     let target = Target::check(cx, call, socket.as_fd(), kind, Some(&address))?;
     let sending = Sending {
@@ -42,7 +45,8 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
         control: Control::default(),
         tid: call.tid,
         parts: vec![payload],
-        flags: call.int(3) as u32,
+        // "MSG_INTERNAL_SENDMSG_FLAGS": a flag of the kernel's own is passed over here.
+        flags: call.int(3) as u32 & !MSG_CMSG_COMPAT,
         done: 0,
         deadline: None,
     };
@@ -51,6 +55,7 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 
 /// `sendmsg(fd, message, flags)`.
 pub(crate) fn sendmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    refuse_compat(call.int(2))?;
     let socket = cx.pin(call, call.descriptor(0))?;
     let kind = Socket::of(socket.as_fd())?;
     let message = Header::read(call.tid, call.pointer(1))?.read_message(call.tid)?;
@@ -76,13 +81,15 @@ fn send_one(
 /// `sendmmsg(fd, messages, count, flags)`: messages are sent until one fails or would have to wait; that one's
 /// error is told only if it is the first.
 pub(crate) fn sendmmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    refuse_compat(call.int(3))?;
     let socket = cx.pin(call, call.descriptor(0))?;
     let kind = Socket::of(socket.as_fd())?;
     let count = (call.int(2) as u32 as usize).min(MOST_MESSAGES);
     let flags = call.int(3) as u32;
     let mut headers = vec![[0; ENTRY]; count];
     let read = match read_all(call, &[(call.pointer(1), count * ENTRY)], headers.as_flattened_mut()) {
-        Ok(bytes) => bytes / ENTRY,
+        // The header of an entry is enough of it.
+        Ok(bytes) => (bytes + ENTRY - HEADER) / ENTRY,
         Err(_) => 0,
     };
     if count > 0 && read == 0 {
@@ -279,6 +286,11 @@ impl crate::waiting::Waiting for FirstOfBatch {
     }
 }
 
+/// Only the kernel itself says that a message has the layout of a 32-bit program.
+fn refuse_compat(flags: i32) -> Result<(), Errno> {
+    if flags as u32 & MSG_CMSG_COMPAT == 0 { Ok(()) } else { Err(Errno::INVAL) }
+}
+
 /// `UIO_MAXIOV`: as many messages a call, as many parts a message.
 const MOST_MESSAGES: usize = 1024;
 /// `sizeof(struct mmsghdr)`.
@@ -288,3 +300,4 @@ const WINDOW_BYTES: usize = 4 << 20;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_ZEROCOPY: u32 = 0x400_0000;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
+const MSG_CMSG_COMPAT: u32 = 0x8000_0000;

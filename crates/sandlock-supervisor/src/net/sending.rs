@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
-use sandlock_sys::socket::{Outgoing, send};
+use sandlock_sys::socket::{Outgoing, send, send_unreadable};
 use sandlock_sys::{ChildPtr, Errno, Tid, memory, signal};
 
 use super::connect::{blocks, deadline};
@@ -77,7 +77,7 @@ impl Sending {
                 let mut bytes = vec![0; self.length()];
                 match memory::gather(self.tid, &self.parts, &mut bytes) {
                     Ok(len) if len == bytes.len() => {}
-                    Ok(_) => return Attempt::Finished(Err(Errno::FAULT)),
+                    Ok(_) | Err(Errno::FAULT) => return self.unreadable(caller_waits),
                     Err(errno) => return Attempt::Finished(Err(errno)),
                 }
                 read = bytes;
@@ -101,7 +101,7 @@ impl Sending {
             let mut piece = vec![0; (total - self.done).min(PIECE)];
             let read = match gather_from(self.tid, &self.parts, self.done, &mut piece) {
                 Ok(read) => read,
-                // The kernel, too, sends what it can read.
+                Err(Errno::FAULT) if self.done == 0 => return self.unreadable(caller_waits),
                 Err(errno) => return Attempt::Finished(self.so_far_or(errno)),
             };
             if !caller_waits() {
@@ -127,6 +127,20 @@ impl Sending {
             }
         }
         Attempt::NoRoom
+    }
+
+    /// The payload cannot be read, and the message may be wrong in other ways: the kernel says which it tells.
+    fn unreadable(&self, caller_waits: &dyn Fn() -> bool) -> Attempt {
+        if !caller_waits() {
+            return Attempt::CallerGone;
+        }
+        let flags = (self.flags & !MSG_FASTOPEN & !MSG_ZEROCOPY) | MSG_DONTWAIT;
+        let (name, control, len) = (self.target.name(), &self.control.bytes, self.length());
+        let Err(errno) = send_unreadable(self.socket.as_fd(), &name, control, len, flags);
+        if errno == Errno::PIPE && self.kind.is_stream() && self.flags & MSG_NOSIGNAL == 0 {
+            signal::raise_sigpipe(self.tid);
+        }
+        Attempt::Finished(Err(if errno == Errno::AGAIN { Errno::FAULT } else { errno }))
     }
 
     fn send(&self, payload: &[u8], more_flags: u32) -> Result<usize, Errno> {
