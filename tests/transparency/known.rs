@@ -43,10 +43,16 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         name: "links in /proc",
-        reason: "magic links reached by other than their usual spelling are EACCES or ENOENT",
+        reason: "magic links reached by other than their usual spelling are EACCES or ENOENT, and never changed themselves (EPERM)",
         is: |call, _, inside| {
-            call.contains("magic") && (inside.starts_with("EACCES") || inside.starts_with("ENOENT"))
+            (call.contains("magic") && (inside.starts_with("EACCES") || inside.starts_with("ENOENT")))
+                || (call.contains("/proc/self/fd/") && inside.starts_with("EPERM"))
         },
+    },
+    Known {
+        name: "a batch whose lengths cannot be told",
+        reason: "where msg_len cannot be written the kernel ends the batch there; here it goes on",
+        is: |call, _, _| call.contains("sendmmsg(frozen") || call.contains("sendmmsg(edge"),
     },
 ];
 

@@ -18,6 +18,22 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// What `connect(2)` says, in the state that the socket is in, before it looks at the address: given one of a family
+/// that does not exist, it can lead nowhere. EAFNOSUPPORT when the state has nothing to say.
+///
+/// # Errors
+///
+/// That of `connect(2)`.
+pub fn connect_to_no_family(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut address = [0u8; 28];
+    address[..2].copy_from_slice(&u16::MAX.to_ne_bytes());
+    // SAFETY: the kernel reads `len` bytes from a live array of that length.
+    let done = unsafe {
+        libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
+    };
+    if done == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// One message to send: where to (none if empty), what, and with which control messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {

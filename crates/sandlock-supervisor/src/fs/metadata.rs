@@ -167,10 +167,9 @@ pub(crate) fn utimensat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> 
 /// `futimesat(dirfd, path, times)`; without a path, the descriptor itself.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn futimesat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    let subject = if call.pointer(1).is_null() {
-        Subject::by_descriptor(cx, call, 0)?
-    } else {
-        Subject::by_path(cx, call, Some(0), 1, Follow::Yes)?
+    let subject = || match call.pointer(1).is_null() {
+        true => Subject::by_descriptor(cx, call, 0),
+        false => Subject::by_path(cx, call, Some(0), 1, Follow::Yes),
     };
     change_times(cx, call, subject, 2, Unit::Microseconds)
 }
@@ -178,43 +177,43 @@ pub(crate) fn futimesat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> 
 /// `utimes(path, times)`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn utimes(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    change_times(cx, call, Subject::by_path(cx, call, None, 0, Follow::Yes)?, 1, Unit::Microseconds)
+    change_times(cx, call, || Subject::by_path(cx, call, None, 0, Follow::Yes), 1, Unit::Microseconds)
 }
 
 /// `utime(path, times)`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn utime(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    change_times(cx, call, Subject::by_path(cx, call, None, 0, Follow::Yes)?, 1, Unit::Seconds)
+    change_times(cx, call, || Subject::by_path(cx, call, None, 0, Follow::Yes), 1, Unit::Seconds)
 }
 
 /// `setxattr(path, name, value, size, flags)`.
 pub(crate) fn setxattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    set_attribute(cx, call, Subject::by_path(cx, call, None, 0, Follow::Yes)?)
+    set_attribute(cx, call, || Subject::by_path(cx, call, None, 0, Follow::Yes))
 }
 
 /// `lsetxattr(path, name, value, size, flags)`.
 pub(crate) fn lsetxattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    set_attribute(cx, call, Subject::by_path(cx, call, None, 0, Follow::No)?)
+    set_attribute(cx, call, || Subject::by_path(cx, call, None, 0, Follow::No))
 }
 
 /// `fsetxattr(fd, name, value, size, flags)`.
 pub(crate) fn fsetxattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    set_attribute(cx, call, Subject::by_descriptor(cx, call, 0)?)
+    set_attribute(cx, call, || Subject::by_descriptor(cx, call, 0))
 }
 
 /// `removexattr(path, name)`.
 pub(crate) fn removexattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    remove_attribute(cx, call, Subject::by_path(cx, call, None, 0, Follow::Yes)?)
+    remove_attribute(cx, call, || Subject::by_path(cx, call, None, 0, Follow::Yes))
 }
 
 /// `lremovexattr(path, name)`.
 pub(crate) fn lremovexattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    remove_attribute(cx, call, Subject::by_path(cx, call, None, 0, Follow::No)?)
+    remove_attribute(cx, call, || Subject::by_path(cx, call, None, 0, Follow::No))
 }
 
 /// `fremovexattr(fd, name)`.
 pub(crate) fn fremovexattr(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    remove_attribute(cx, call, Subject::by_descriptor(cx, call, 0)?)
+    remove_attribute(cx, call, || Subject::by_descriptor(cx, call, 0))
 }
 
 fn change_mode(cx: &Context<'_>, call: &Call, subject: Subject, mode: usize) -> Result<Done, Failure> {
@@ -239,15 +238,17 @@ fn change_owner(cx: &Context<'_>, call: &Call, subject: Subject, owner: usize) -
     )
 }
 
+/// Times are read before the path is looked at.
+#[cfg(target_arch = "x86_64")]
 fn change_times(
     cx: &Context<'_>,
     call: &Call,
-    subject: Subject,
+    subject: impl FnOnce() -> Result<Subject, Failure>,
     at: usize,
     unit: Unit,
 ) -> Result<Done, Failure> {
     let times = read_times(call, call.pointer(at), unit)?;
-    set_times(cx, call, subject, &times)
+    set_times(cx, call, subject()?, &times)
 }
 
 fn set_times(cx: &Context<'_>, call: &Call, subject: Subject, times: &Timestamps) -> Result<Done, Failure> {
@@ -259,14 +260,19 @@ fn set_times(cx: &Context<'_>, call: &Call, subject: Subject, times: &Timestamps
     )
 }
 
-fn set_attribute(cx: &Context<'_>, call: &Call, subject: Subject) -> Result<Done, Failure> {
+fn set_attribute(
+    cx: &Context<'_>,
+    call: &Call,
+    subject: impl FnOnce() -> Result<Subject, Failure>,
+) -> Result<Done, Failure> {
+    // In the order of setxattr_copy of fs/xattr.c, and before the path is looked at.
+    let flags = XattrFlags::from_bits(call.int(4) as u32).ok_or(Errno::INVAL)?;
     let name = read_attribute_name(call)?;
     let size =
         usize::try_from(call.long(3)).ok().filter(|size| *size <= XATTR_SIZE_MAX).ok_or(Errno::TOOBIG)?;
     let mut value = vec![0; size];
     memory::read(call.tid, call.pointer(2), &mut value)?;
-    let flags = XattrFlags::from_bits(call.int(4) as u32).ok_or(Errno::INVAL)?;
-    let subject = subject.check(cx, call)?;
+    let subject = subject()?.check(cx, call)?;
     perform(
         &subject,
         |file| rustix::fs::fsetxattr(file, &name[..], &value, flags),
@@ -274,9 +280,13 @@ fn set_attribute(cx: &Context<'_>, call: &Call, subject: Subject) -> Result<Done
     )
 }
 
-fn remove_attribute(cx: &Context<'_>, call: &Call, subject: Subject) -> Result<Done, Failure> {
+fn remove_attribute(
+    cx: &Context<'_>,
+    call: &Call,
+    subject: impl FnOnce() -> Result<Subject, Failure>,
+) -> Result<Done, Failure> {
     let name = read_attribute_name(call)?;
-    let subject = subject.check(cx, call)?;
+    let subject = subject()?.check(cx, call)?;
     perform(
         &subject,
         |file| rustix::fs::fremovexattr(file, &name[..]),

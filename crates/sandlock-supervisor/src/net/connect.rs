@@ -8,6 +8,7 @@ use rustix::fs::OFlags;
 use rustix::net::sockopt::{self, Timeout};
 use sandlock_policy::{Allowed, Destination, Protocol};
 use sandlock_sys::Errno;
+use sandlock_sys::socket::connect_to_no_family;
 
 use super::address::{Form, Meaning, RawAddress, socket_address};
 use super::socket::{Family, Socket};
@@ -35,13 +36,19 @@ fn internet(
     family: Family,
     protocol: Protocol,
 ) -> Result<Done, Failure> {
-    let meaning = address.for_connect(family, protocol).map_err(|errno| match protocol {
-        // __inet_stream_connect asks for the state before it looks at the address, but for its family.
-        Protocol::Tcp if address.family().is_some() && rustix::net::getpeername(&socket).is_ok() => {
-            Errno::ISCONN
+    let meaning = match address.for_connect(family, protocol) {
+        Ok(meaning) => meaning,
+        // __inet_stream_connect goes by the state of the socket before it looks at an address.
+        Err(errno) if protocol == Protocol::Tcp && address.family().is_some() => {
+            let said = cx.interrupter.within(PATIENCE, || connect_to_no_family(socket.as_fd()));
+            return match said {
+                Ok(()) => Ok(Done::Value(0)),
+                Err(Errno::AFNOSUPPORT | Errno::INTR) => Err(errno.into()),
+                Err(other) => Err(other.into()),
+            };
         }
-        _ => errno,
-    })?;
+        Err(errno) => return Err(errno.into()),
+    };
     let (destination, form) = match meaning {
         Meaning::Disconnect => {
             rustix::net::connect_unspec(&socket)?;
