@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sandlock_policy::NetworkPolicy;
 use sandlock_sys::interrupt::Interrupter;
@@ -25,6 +27,8 @@ pub struct Context<'a> {
     /// Keeps a blocking call from blocking this thread.
     pub interrupter: &'a Interrupter,
     pub(crate) listener: &'a Listener,
+    /// How many calls wait now.
+    pub(crate) waiting: &'a AtomicUsize,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
@@ -35,8 +39,9 @@ impl<'a> Context<'a> {
         needs: Needs,
         interrupter: &'a Interrupter,
         listener: &'a Listener,
+        waiting: &'a AtomicUsize,
     ) -> Self {
-        Context { network, writable, needs, interrupter, listener, tasks: RefCell::default() }
+        Context { network, writable, needs, interrupter, listener, waiting, tasks: RefCell::default() }
     }
 
     /// Takes the open file behind a descriptor of the caller. What the caller does to its table afterwards
@@ -74,6 +79,13 @@ impl<'a> Context<'a> {
         Ok(pinned)
     }
 
+    /// How long a call may hold up the receiving thread. On this machine what can be reached answers before a call
+    /// would block, so the limit is there for what hangs; once something does, it is a short one. Short limits are
+    /// dear: they become the processor's next timer, and in a virtual machine setting that leaves the machine.
+    pub(crate) fn patience(&self, on_this_machine: bool) -> Duration {
+        if on_this_machine && self.waiting.load(Ordering::Relaxed) == 0 { LONG_PATIENCE } else { PATIENCE }
+    }
+
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if
     /// the call still waits, the thread number meant this caller all along.
     ///
@@ -85,5 +97,9 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Longer than a tick of the kernel's clock (CONFIG_HZ of 250 or more), which is set anyway.
+const LONG_PATIENCE: Duration = Duration::from_millis(5);
+/// For what may hang.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(100);
 /// Handles of threads that are kept: opening one costs more than using it.
 const MOST_HANDLES: usize = 256;

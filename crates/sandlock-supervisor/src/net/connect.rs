@@ -1,7 +1,7 @@
 //! `connect(2)`: pin, read, check, perform.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::fs::OFlags;
@@ -14,7 +14,7 @@ use super::address::{Form, Meaning, RawAddress, socket_address};
 use super::socket::{Family, Socket};
 use super::{netlink, unix};
 use crate::call::{Call, Done, Failure};
-use crate::context::Context;
+use crate::context::{Context, PATIENCE};
 use crate::waiting::{Turn, Waiting};
 
 /// `connect(fd, address, length)`.
@@ -73,7 +73,8 @@ fn perform(
         connect.once()?;
         return Ok(Done::Value(0));
     }
-    match cx.interrupter.within(PATIENCE, || connect.once()) {
+    let patience = cx.patience(connect.destination.get().address().is_loopback());
+    match cx.interrupter.within(patience, || connect.once()) {
         Ok(()) => Ok(Done::Value(0)),
         Err(Errno::INTR) => {
             let deadline = deadline(connect.socket.as_fd())?;
@@ -130,6 +131,3 @@ pub(crate) fn blocks(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 pub(crate) fn deadline(socket: BorrowedFd<'_>) -> Result<Option<Instant>, Errno> {
     Ok(sockopt::socket_timeout(socket, Timeout::Send)?.and_then(|limit| Instant::now().checked_add(limit)))
 }
-
-/// How long the receiving thread may be held up. On loopback a connection stands before the call would block.
-pub(crate) const PATIENCE: Duration = Duration::from_micros(100);

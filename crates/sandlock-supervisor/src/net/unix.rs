@@ -13,10 +13,10 @@ use sandlock_policy::{Allowed, Denied, UnixFacts, UnixTarget, check_unix};
 use sandlock_sys::Errno;
 
 use super::address::{AF_UNIX, AF_UNSPEC, RawAddress};
-use super::connect::{PATIENCE, blocks, deadline};
+use super::connect::{blocks, deadline};
 use super::socket::UnixKind;
 use crate::call::{Call, Done, Failure};
-use crate::context::Context;
+use crate::context::{Context, PATIENCE};
 use crate::fs::path::{self, Base};
 use crate::waiting::{Turn, Waiting};
 
@@ -37,7 +37,7 @@ pub(crate) fn connect(
     if kind == UnixKind::Datagram || !blocks(connect.socket.as_fd())? {
         return connect.once().map(|()| Done::Value(0)).map_err(|errno| connect.failure(errno));
     }
-    match cx.interrupter.within(PATIENCE, || connect.once()) {
+    match cx.interrupter.within(cx.patience(true), || connect.once()) {
         Ok(()) => Ok(Done::Value(0)),
         Err(Errno::INTR) => {
             let deadline = deadline(connect.socket.as_fd())?;
