@@ -266,7 +266,10 @@ fn set_attribute(
     subject: impl FnOnce() -> Result<Subject, Failure>,
 ) -> Result<Done, Failure> {
     // In the order of setxattr_copy of fs/xattr.c, and before the path is looked at.
-    let flags = XattrFlags::from_bits(call.int(4) as u32).ok_or(Errno::INVAL)?;
+    let flags = XattrFlags::from_bits_retain(call.int(4) as u32);
+    if !(XattrFlags::CREATE | XattrFlags::REPLACE).contains(flags) {
+        return Err(Errno::INVAL.into());
+    }
     let name = read_attribute_name(call)?;
     let size =
         usize::try_from(call.long(3)).ok().filter(|size| *size <= XATTR_SIZE_MAX).ok_or(Errno::TOOBIG)?;

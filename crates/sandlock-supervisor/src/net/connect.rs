@@ -101,11 +101,7 @@ impl Connect {
 impl Waiting for Connect {
     /// The second `connect` tells how the first one ended, as it would the caller.
     fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>> {
-        match turn.interrupter.within(PATIENCE, || self.once()) {
-            Ok(()) => Some(Ok(0)),
-            Err(Errno::INTR) => None,
-            Err(errno) => Some(Err(errno)),
-        }
+        outcome(turn.interrupter.within(PATIENCE, || self.once()))
     }
 
     fn watch(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
@@ -119,6 +115,14 @@ impl Waiting for Connect {
 
     fn interrupted(&self) -> Option<i64> {
         None
+    }
+}
+
+/// What an attempt to connect says: nothing yet, when it was interrupted.
+pub(crate) fn outcome(attempt: Result<(), Errno>) -> Option<Result<i64, Errno>> {
+    match attempt {
+        Err(Errno::INTR) => None,
+        result => Some(result.map(|()| 0)),
     }
 }
 

@@ -104,6 +104,10 @@ impl Sending {
                 Err(Errno::FAULT) if self.done == 0 => return self.unreadable(caller_waits),
                 Err(errno) => return Attempt::Finished(self.so_far_or(errno)),
             };
+            // The kernel copies a short write whole or not at all.
+            if self.done == 0 && read < piece.len() && read < WHOLE_OR_NOT {
+                return self.unreadable(caller_waits);
+            }
             if !caller_waits() {
                 return Attempt::CallerGone;
             }
@@ -216,6 +220,8 @@ fn gather_from(
     memory::gather(tid, &wanted, into)
 }
 
+/// About what fits into one packet buffer.
+const WHOLE_OR_NOT: usize = 16 * 1024;
 const PIECE: usize = 256 * 1024;
 const PIECES_AT_ONCE: usize = 4;
 const MSG_DONTWAIT: u32 = 0x40;

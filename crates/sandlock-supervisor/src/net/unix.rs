@@ -13,7 +13,7 @@ use sandlock_policy::{Allowed, Denied, UnixFacts, UnixTarget, check_unix};
 use sandlock_sys::Errno;
 
 use super::address::{AF_UNIX, AF_UNSPEC, RawAddress};
-use super::connect::{blocks, deadline};
+use super::connect::{blocks, deadline, outcome};
 use super::socket::UnixKind;
 use crate::call::{Call, Done, Failure};
 use crate::context::{Context, PATIENCE};
@@ -164,11 +164,7 @@ pub(crate) fn address_bytes(peer: &Allowed<Peer>) -> Vec<u8> {
 
 impl Waiting for Connect {
     fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>> {
-        match turn.interrupter.within(PATIENCE, || self.once()) {
-            Ok(()) => Some(Ok(0)),
-            Err(Errno::INTR) => None,
-            Err(errno) => Some(Err(errno)),
-        }
+        outcome(turn.interrupter.within(PATIENCE, || self.once()))
     }
 
     /// Nothing tells when there is room in a listener's backlog.
