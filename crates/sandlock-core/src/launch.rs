@@ -90,8 +90,7 @@ impl Plan {
     fn supervise(mut self, link: Link, launcher: i32, mask: Mask, inherited: Vec<std::os::fd::OwnedFd>) -> ! {
         let table = std::mem::take(&mut self.table);
         let network = std::mem::take(&mut self.network);
-        supervise(Supervisor {
-            link,
+        let supervisor = Supervisor {
             launcher,
             own_ruleset: self.rulesets.supervisor(),
             inherited,
@@ -100,7 +99,8 @@ impl Plan {
             needs: self.needs,
             network,
             writable: grants::writable(&self.grants),
-        })
+        };
+        supervise(link, supervisor)
     }
 
     fn command(&self, mask: Mask) -> Command<'_> {

@@ -28,8 +28,6 @@ use crate::waiting::{WaitingCall, WaitingCalls};
 
 /// All that a supervisor needs, prepared by the launcher before it forks.
 pub struct Supervisor<'a> {
-    /// Its end of the link.
-    pub link: Link,
     /// The launcher's process id: a process outside of the sandbox.
     pub launcher: i32,
     /// The domain that it lives in itself.
@@ -48,22 +46,12 @@ pub struct Supervisor<'a> {
     pub writable: Vec<PathBuf>,
 }
 
-/// Lives as the supervisor, in a process that was forked for it, and ends that process.
-pub fn supervise(supervisor: Supervisor<'_>) -> ! {
+/// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
+pub fn supervise(link: Link, supervisor: Supervisor<'_>) -> ! {
     // What a panic prints would go to the program's standard error, under the program's name.
     std::panic::set_hook(Box::new(|_| {}));
-    let link = Arc::new(supervisor.link);
-    let parts = Parts {
-        launcher: supervisor.launcher,
-        own_ruleset: supervisor.own_ruleset,
-        inherited: supervisor.inherited,
-        command: supervisor.command,
-        table: supervisor.table,
-        needs: supervisor.needs,
-        network: supervisor.network,
-        writable: supervisor.writable,
-    };
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(parts, &link)));
+    let link = Arc::new(link);
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(supervisor, &link)));
     match ended {
         Ok(Ok(())) => process::exit_now(0),
         Ok(Err(failed)) => {
@@ -74,20 +62,9 @@ pub fn supervise(supervisor: Supervisor<'_>) -> ! {
     process::exit_now(1)
 }
 
-/// A [`Supervisor`] without its link.
-struct Parts<'a> {
-    launcher: i32,
-    own_ruleset: &'a Ruleset,
-    inherited: Vec<OwnedFd>,
-    command: Command<'a>,
-    table: Table<Handler>,
-    needs: Needs,
-    network: NetworkPolicy,
-    writable: Vec<PathBuf>,
-}
-
-fn run(parts: Parts<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
-    let Parts { launcher, own_ruleset, inherited, mut command, table, needs, network, writable } = parts;
+fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
+    let Supervisor { launcher, own_ruleset, inherited, mut command, table, needs, network, writable } =
+        supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let scope = confine(own_ruleset, launcher)?;

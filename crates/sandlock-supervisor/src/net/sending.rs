@@ -224,8 +224,8 @@ fn gather_from(
 const WHOLE_OR_NOT: usize = 16 * 1024;
 const PIECE: usize = 256 * 1024;
 const PIECES_AT_ONCE: usize = 4;
-const MSG_DONTWAIT: u32 = 0x40;
+pub(super) const MSG_DONTWAIT: u32 = 0x40;
 const MSG_NOSIGNAL: u32 = 0x4000;
 const MSG_MORE: u32 = 0x8000;
-const MSG_ZEROCOPY: u32 = 0x400_0000;
-const MSG_FASTOPEN: u32 = 0x2000_0000;
+pub(super) const MSG_ZEROCOPY: u32 = 0x400_0000;
+pub(super) const MSG_FASTOPEN: u32 = 0x2000_0000;
