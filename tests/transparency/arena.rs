@@ -12,6 +12,8 @@ const PAGE: usize = 4096;
 const PAYLOAD: usize = 256 << 10;
 
 const END: usize = START + SIZE;
+/// Nothing is mapped from here to the start. A second end, so that a name and what names it can both lie at one.
+const NAMES_END: usize = START - PAGE;
 /// A page that may be read, not written; holds nothing but what [`Arena::freeze`] puts there.
 const FROZEN: usize = END + PAGE;
 /// A page that may neither be read nor written.
@@ -29,6 +31,7 @@ impl Arena {
     pub(crate) fn map() -> Self {
         for (at, len, protection) in [
             (START, SIZE, libc::PROT_READ | libc::PROT_WRITE),
+            (NAMES_END - PAGE, PAGE, libc::PROT_READ | libc::PROT_WRITE),
             (FROZEN, PAGE, libc::PROT_READ),
             (CLOSED, PAGE, libc::PROT_NONE),
         ] {
@@ -60,9 +63,18 @@ impl Arena {
 
     /// Puts bytes so that only the first `readable` can be read.
     pub(crate) fn put_at_end(bytes: &[u8], readable: usize) -> usize {
-        let at = END - readable.min(bytes.len());
-        write(at, &bytes[..readable.min(bytes.len())]);
-        at
+        Self::put_before(END, bytes, readable)
+    }
+
+    /// As [`Arena::put_at_end`], for names.
+    pub(crate) fn put_name_at_end(bytes: &[u8], readable: usize) -> usize {
+        Self::put_before(NAMES_END, bytes, readable)
+    }
+
+    fn put_before(end: usize, bytes: &[u8], readable: usize) -> usize {
+        let readable = readable.min(bytes.len());
+        write(end - readable, &bytes[..readable]);
+        end - readable
     }
 
     /// Where `readable` bytes of payload are, and nothing after them.

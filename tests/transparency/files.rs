@@ -81,10 +81,7 @@ impl Files {
                 &[libc::AT_FDCWD as usize, path.as_ptr() as usize, raw::at(&times), 0],
             )
             .unwrap();
-            for attribute in ["user.one", "user.two"].map(|name| CString::new(name).unwrap()) {
-                let _ =
-                    raw::call(libc::SYS_removexattr, &[path.as_ptr() as usize, attribute.as_ptr() as usize]);
-            }
+            remove_attributes(&path);
         }
     }
 
@@ -330,6 +327,15 @@ fn state() -> String {
         ));
     }
     text
+}
+
+fn remove_attributes(path: &CString) {
+    let mut names = vec![0u8; 65536];
+    let arguments = [path.as_ptr() as usize, raw::out(&mut names[..]), names.len()];
+    let len = raw::call(libc::SYS_llistxattr, &arguments).unwrap_or(0);
+    for name in names[..len].split_inclusive(|byte| *byte == 0) {
+        let _ = raw::call(libc::SYS_lremovexattr, &[path.as_ptr() as usize, raw::at(name)]);
+    }
 }
 
 /// How many bytes the names of the attributes take.

@@ -4,7 +4,7 @@
 //! A program of the lab derives calls from a seed and prints a line for each; the two prints are compared, and so is
 //! what the servers counted. What may differ is in `known.rs`.
 //!
-//! `SANDLOCK_TRANSPARENCY_CALLS=100000` makes that many calls for each user (a few thousand otherwise), and
+//! `SANDLOCK_TRANSPARENCY_CALLS=100000` makes that many calls for each user (20,000 otherwise), and
 //! `SANDLOCK_TRANSPARENCY_SEED=7` begins at another seed (1 otherwise); `SANDLOCK_TRANSPARENCY_ALL=FILE` writes all
 //! differences, not only the first ones, to a file:
 //!
@@ -60,7 +60,7 @@ fn compare(lab: &Lab, like: &dyn Fn(&Path, u16) -> Run) {
             .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
     };
     let first = number("SANDLOCK_TRANSPARENCY_SEED", 1);
-    let runs = number("SANDLOCK_TRANSPARENCY_CALLS", 3 * RUN).div_ceil(RUN);
+    let runs = number("SANDLOCK_TRANSPARENCY_CALLS", 20 * RUN).div_ceil(RUN);
     let mut differences = Differences::default();
     for seed in first..first + runs {
         let bare = run(lab, &format!("bare{seed}"), seed, &|_, _| lab.bare());

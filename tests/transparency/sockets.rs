@@ -665,7 +665,7 @@ impl Address {
                 world.oddities += 1;
                 let readable = random.of(&[1, 2, 8, 16, 24]);
                 shown.push_str(&format!("|{readable}"));
-                Arena::put_at_end(&bytes, readable)
+                Arena::put_name_at_end(&bytes, readable)
             }
             _ => world.arena.put(&bytes, 192),
         };

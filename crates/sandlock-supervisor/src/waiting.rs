@@ -21,11 +21,14 @@ pub trait Waiting: Send {
     /// What to poll for; `None` when nothing tells, so that only trying does.
     fn watch(&self) -> Option<(BorrowedFd<'_>, PollFlags)>;
 
-    /// When the call gives up, and with what.
-    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)>;
+    /// When the call gives up.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// What giving up makes of it. Asked once, at the end.
+    fn expired(&self) -> Result<i64, Errno>;
 
     /// What an interruption by a signal makes of it: `None` is the kernel's choice between EINTR and a restart,
-    /// a value is what was done so far.
+    /// a value is what was done so far. Asked once, at the end.
     fn interrupted(&self) -> Option<i64>;
 }
 
@@ -70,7 +73,7 @@ impl WaitingCalls {
     /// How long a poll may sleep.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let look = self.next_look?;
-        let deadline = self.calls.iter().filter_map(|call| call.waiting.deadline()).map(|(at, _)| at).min();
+        let deadline = self.calls.iter().filter_map(|call| call.waiting.deadline()).min();
         Some(deadline.map_or(look, |at| at.min(look)).saturating_duration_since(Instant::now()))
     }
 
@@ -95,10 +98,8 @@ impl WaitingCalls {
                 listener.answer(call.id, result);
                 return false;
             }
-            if let Some((at, result)) = call.waiting.deadline()
-                && at <= now
-            {
-                listener.answer(call.id, result);
+            if call.waiting.deadline().is_some_and(|at| at <= now) {
+                listener.answer(call.id, call.waiting.expired());
                 return false;
             }
             if look {

@@ -60,30 +60,13 @@ pub fn gather(tid: Tid, parts: &[(ChildPtr, usize)], into: &mut [u8]) -> Result<
     usize::try_from(read).map_err(|_| last_errno())
 }
 
-/// Copies `from` into the caller's memory.
+/// Writes each of `values` at its place in the caller's memory, in one call.
 ///
 /// # Errors
 ///
-/// EFAULT when any of it cannot be written; EPERM or ESRCH when the task cannot be reached any more.
-pub fn write(tid: Tid, to: ChildPtr, from: &[u8]) -> Result<(), Errno> {
-    let local = libc::iovec { iov_base: from.as_ptr() as *mut libc::c_void, iov_len: from.len() };
-    let remote = libc::iovec { iov_base: to.get() as *mut libc::c_void, iov_len: from.len() };
-    // SAFETY: `local` describes `from`, which the kernel only reads; `remote` is an address in the other process.
-    let written = unsafe { libc::process_vm_writev(tid.0, &raw const local, 1, &raw const remote, 1, 0) };
-    match usize::try_from(written) {
-        Ok(bytes) if bytes == from.len() => Ok(()),
-        Ok(_) => Err(Errno::FAULT),
-        Err(_) => Err(last_errno()),
-    }
-}
-
-/// Writes each of `values` at its place in the caller's memory, in one call. Returns how many bytes were written
-/// before the first that could not be.
-///
-/// # Errors
-///
-/// As [`write`], when not even one byte was written.
-pub fn scatter(tid: Tid, values: &[(ChildPtr, [u8; 4])]) -> Result<usize, Errno> {
+/// EFAULT when any of it cannot be written, and some may have been then; EPERM or ESRCH when the task cannot be reached
+/// any more; EINVAL for more than 1,024 values.
+pub fn scatter(tid: Tid, values: &[(ChildPtr, [u8; 4])]) -> Result<(), Errno> {
     let bytes: Vec<u8> = values.iter().flat_map(|(_, value)| *value).collect();
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let remote: Vec<libc::iovec> = values
@@ -95,5 +78,9 @@ pub fn scatter(tid: Tid, values: &[(ChildPtr, [u8; 4])]) -> Result<usize, Errno>
     let written = unsafe {
         libc::process_vm_writev(tid.0, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
     };
-    usize::try_from(written).map_err(|_| last_errno())
+    match usize::try_from(written) {
+        Ok(written) if written == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno::FAULT),
+        Err(_) => Err(last_errno()),
+    }
 }

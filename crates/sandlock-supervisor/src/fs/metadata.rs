@@ -55,15 +55,14 @@ impl Subject {
 
     /// As [`Subject::by_path`], with the `AT_` flags of register `flags`.
     fn by_path_and_flags(cx: &Context<'_>, call: &Call, path: usize, flags: usize) -> Result<Self, Failure> {
-        let flags = AtFlags::from_bits(call.int(flags) as u32).ok_or(Errno::INVAL)?;
-        if !(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
-            return Err(Errno::INVAL.into());
-        }
+        let flags = at_flags(call, flags)?;
         let follow = if flags.contains(AtFlags::SYMLINK_NOFOLLOW) { Follow::No } else { Follow::Yes };
         if flags.contains(AtFlags::EMPTY_PATH) && path::read_string(call.tid, call.pointer(path))?.is_empty()
         {
             let handle = path::open_base(cx, call, &Base::Descriptor(call.descriptor(0)))?;
-            return Self::of(cx, handle, NamedBy::Path);
+            // What is open, such as a pipe, need not have a path that leads to it.
+            let only_a_path = rustix::fs::fcntl_getfl(&handle)?.contains(OFlags::PATH);
+            return Self::of(cx, handle, if only_a_path { NamedBy::Path } else { NamedBy::Descriptor });
         }
         Self::by_path(cx, call, Some(0), path, follow)
     }
@@ -89,6 +88,13 @@ impl Subject {
         cx.confirm(call)?;
         Ok(check_metadata(self)?)
     }
+}
+
+/// The `AT_` flags that these calls know.
+fn at_flags(call: &Call, register: usize) -> Result<AtFlags, Errno> {
+    AtFlags::from_bits(call.int(register) as u32)
+        .filter(|flags| (AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(*flags))
+        .ok_or(Errno::INVAL)
 }
 
 impl MetadataTarget for Subject {
@@ -157,7 +163,13 @@ pub(crate) fn utimensat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> 
         return Ok(Done::Value(0));
     }
     let subject = match call.pointer(1).is_null() {
-        true if call.int(3) != 0 => return Err(Errno::INVAL.into()),
+        true if call.descriptor(0).get() != path::AT_FDCWD && call.int(3) != 0 => {
+            return Err(Errno::INVAL.into());
+        }
+        true if call.descriptor(0).get() == path::AT_FDCWD => {
+            at_flags(call, 3)?;
+            return Err(Errno::FAULT.into());
+        }
         true => Subject::by_descriptor(cx, call, 0)?,
         false => Subject::by_path_and_flags(cx, call, 1, 3)?,
     };
@@ -168,6 +180,7 @@ pub(crate) fn utimensat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> 
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn futimesat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let subject = || match call.pointer(1).is_null() {
+        true if call.descriptor(0).get() == path::AT_FDCWD => Err(Errno::FAULT.into()),
         true => Subject::by_descriptor(cx, call, 0),
         false => Subject::by_path(cx, call, Some(0), 1, Follow::Yes),
     };

@@ -20,9 +20,14 @@ use crate::waiting::{Turn, Waiting};
 /// `connect(fd, address, length)`.
 pub(crate) fn connect(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let socket = cx.pin(call, call.descriptor(0))?;
+    let kind = Socket::of(socket.as_fd());
+    // A handle of a path is no descriptor to the kernel; whether another is a socket is asked after the address.
+    if kind == Err(Errno::BADF) {
+        return Err(Errno::BADF.into());
+    }
     let address = RawAddress::read(call.tid, call.pointer(1), call.int(2))?;
     cx.confirm(call)?;
-    match Socket::of(socket.as_fd())? {
+    match kind? {
         Socket::Internet { family, protocol } => internet(cx, socket, &address, family, protocol),
         Socket::Unix(kind) => unix::connect(cx, call, socket, kind, &address),
         Socket::Netlink => netlink::connect(&socket, &address),
@@ -38,8 +43,9 @@ fn internet(
 ) -> Result<Done, Failure> {
     let meaning = match address.for_connect(family, protocol) {
         Ok(meaning) => meaning,
-        // __inet_stream_connect goes by the state of the socket before it looks at an address.
-        Err(errno) if protocol == Protocol::Tcp && address.family().is_some() => {
+        // __inet_stream_connect goes by the state of the socket before it looks at an address, and inet_dgram_connect
+        // binds the socket to a port.
+        Err(errno) if address.family().is_some() => {
             let said = cx.interrupter.within(PATIENCE, || connect_to_no_family(socket.as_fd()));
             return match said {
                 Ok(()) => Ok(Done::Value(0)),
@@ -108,9 +114,13 @@ impl Waiting for Connect {
         Some((self.socket.as_fd(), PollFlags::OUT))
     }
 
-    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)> {
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn expired(&self) -> Result<i64, Errno> {
         // `SO_SNDTIMEO` of socket(7): "as if the socket was specified to be nonblocking".
-        self.deadline.map(|at| (at, Err(Errno::INPROGRESS)))
+        Err(Errno::INPROGRESS)
     }
 
     fn interrupted(&self) -> Option<i64> {

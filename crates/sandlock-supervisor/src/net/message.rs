@@ -60,23 +60,35 @@ impl Header {
     /// EINVAL for a negative length, EMSGSIZE for more than 1,024 parts, ENOBUFS for control messages longer than
     /// the kernel would take, EFAULT for what cannot be read.
     pub(crate) fn read_message(&self, tid: Tid) -> Result<Message, Errno> {
-        let name_len = self.name_length()?;
+        let Ok(wanted) = self.wanted() else {
+            return Err(self.first_error(tid)?);
+        };
+        // Name, parts and control messages in one call.
+        let mut bytes = vec![0; wanted.iter().map(|(_, len)| len).sum()];
+        let wanted: Vec<_> = wanted.into_iter().filter(|(_, len)| *len > 0).collect();
+        match memory::gather(tid, &wanted, &mut bytes) {
+            Ok(read) if read == bytes.len() => self.message(&bytes),
+            Ok(_) | Err(Errno::FAULT) => Err(self.first_error(tid)?),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// What the kernel meets first in a message that is wrong: it reads the name, then part after part, then the control
+    /// messages.
+    fn first_error(&self, tid: Tid) -> Result<Errno, Errno> {
+        let mut name = [0; LONGEST];
+        memory::read(tid, self.name, &mut name[..self.name_length()?])?;
         if self.part_count > MOST_PARTS {
             return Err(Errno::MSGSIZE);
         }
-        let parts_len = self.part_count as usize * PART;
-        // Too long a rest is judged after what comes before it.
-        let control_len = self.control_length().unwrap_or(0);
-        // Name, parts and control messages in one call; whichever cannot be read, it is EFAULT.
-        let wanted = [(self.name, name_len), (self.parts, parts_len), (self.control, control_len)];
-        let wanted: Vec<_> = wanted.into_iter().filter(|(_, len)| *len > 0).collect();
-        let mut bytes = vec![0; name_len + parts_len + control_len];
-        if memory::gather(tid, &wanted, &mut bytes)? < bytes.len() {
+        let mut parts = vec![0; self.part_count as usize * PART];
+        let read = memory::read_some(tid, self.parts, &mut parts)?;
+        parse_parts(&parts[..read / PART * PART])?;
+        if read < parts.len() {
             return Err(Errno::FAULT);
         }
-        let message = self.message(&bytes)?;
         self.control_length()?;
-        Ok(message)
+        Ok(Errno::FAULT)
     }
 
     /// What is to be read for this header, name first, then the parts and the control messages.
@@ -122,13 +134,20 @@ impl Header {
 
 /// `struct iovec`s, none longer than a signed length, cut where a call ends anyway (`MAX_RW_COUNT`).
 fn parse_parts(bytes: &[u8]) -> Result<Vec<(ChildPtr, usize)>, Errno> {
+    let words = |part: &[u8]| {
+        let mut words = [[0; 8]; 2];
+        words.as_flattened_mut().copy_from_slice(part);
+        words.map(u64::from_ne_bytes)
+    };
+    // All lengths first, then where they are.
+    if bytes.chunks_exact(PART).any(|part| i64::try_from(words(part)[1]).is_err()) {
+        return Err(Errno::INVAL);
+    }
     let mut left = LONGEST_CALL;
     let mut parts = Vec::with_capacity(bytes.len() / PART);
     for part in bytes.chunks_exact(PART) {
-        let mut words = [[0; 8]; 2];
-        words.as_flattened_mut().copy_from_slice(part);
-        let [at, len] = words.map(u64::from_ne_bytes);
-        let len = i64::try_from(len).map_err(|_| Errno::INVAL)? as usize;
+        let [at, len] = words(part);
+        let len = len as usize;
         // A single part is cut before it is judged, several are judged as they are (lib/iov_iter.c).
         let judged = if bytes.len() == PART { len.min(left) } else { len };
         if !may_be_a_users(at, judged) {

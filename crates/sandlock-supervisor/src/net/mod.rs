@@ -1,6 +1,7 @@
 //! Sockets: what they are, where their addresses lead, and the calls that use them.
 
 pub(crate) mod address;
+pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod connect;
 pub(crate) mod control;

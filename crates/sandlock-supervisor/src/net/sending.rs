@@ -50,10 +50,16 @@ impl Sending {
         payload: Option<&[u8]>,
         caller_waits: &dyn Fn() -> bool,
     ) -> Result<Done, Failure> {
-        if !self.kind.is_stream() && self.length() > self.kind.longest_message() {
-            return Err(Errno::MSGSIZE.into());
-        }
-        match self.attempt_now(payload, caller_waits) {
+        let hopeless = match self.target {
+            Target::Nowhere(_, errno) => Some(errno),
+            _ if self.kind.is_stream() => None,
+            _ => (self.length() > self.kind.longest_message()).then_some(Errno::MSGSIZE),
+        };
+        let attempt = match hopeless {
+            Some(errno) => self.refused(errno, caller_waits),
+            None => self.attempt_now(payload, caller_waits),
+        };
+        match attempt {
             Attempt::Finished(Ok(sent)) => Ok(Done::Value(sent as i64)),
             Attempt::Finished(Err(errno)) => Err(errno.into()),
             Attempt::CallerGone => Err(Failure::Gone),
@@ -135,6 +141,12 @@ impl Sending {
 
     /// The payload cannot be read, and the message may be wrong in other ways: the kernel says which it tells.
     fn unreadable(&self, caller_waits: &dyn Fn() -> bool) -> Attempt {
+        self.refused(Errno::FAULT, caller_waits)
+    }
+
+    /// Nothing of this message can go, for this error if for no other: the kernel says which it tells, given the message
+    /// with a payload that cannot be read, so that nothing goes whatever it thinks of the rest.
+    fn refused(&self, known: Errno, caller_waits: &dyn Fn() -> bool) -> Attempt {
         if !caller_waits() {
             return Attempt::CallerGone;
         }
@@ -144,7 +156,7 @@ impl Sending {
         if errno == Errno::PIPE && self.kind.is_stream() && self.flags & MSG_NOSIGNAL == 0 {
             signal::raise_sigpipe(self.tid);
         }
-        Attempt::Finished(Err(if errno == Errno::AGAIN { Errno::FAULT } else { errno }))
+        Attempt::Finished(Err(if matches!(errno, Errno::AGAIN | Errno::FAULT) { known } else { errno }))
     }
 
     fn send(&self, payload: &[u8], more_flags: u32) -> Result<usize, Errno> {
@@ -187,8 +199,12 @@ impl Waiting for Sending {
         Some((self.socket.as_fd(), PollFlags::OUT))
     }
 
-    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)> {
-        self.deadline.map(|at| (at, self.so_far()))
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn expired(&self) -> Result<i64, Errno> {
+        self.so_far()
     }
 
     fn interrupted(&self) -> Option<i64> {

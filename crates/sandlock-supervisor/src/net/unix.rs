@@ -172,8 +172,12 @@ impl Waiting for Connect {
         None
     }
 
-    fn deadline(&self) -> Option<(Instant, Result<i64, Errno>)> {
-        self.deadline.map(|at| (at, Err(Errno::AGAIN)))
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn expired(&self) -> Result<i64, Errno> {
+        Err(Errno::AGAIN)
     }
 
     fn interrupted(&self) -> Option<i64> {

@@ -5,7 +5,7 @@ use sandlock_sys::Errno;
 use syscalls::Sysno;
 
 use super::{Needs, Rows, fail};
-use crate::net::{bind, connect, listen, send};
+use crate::net::{batch, bind, connect, listen, send};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.by_registers(
@@ -77,7 +77,7 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         rows.by_registers(Sysno::sendto, vec![fast_open(3)], Action::Allow, FREE)?;
     }
     for (call, handler, flags) in
-        [(Sysno::sendmsg, send::sendmsg as crate::call::Handler, 2), (Sysno::sendmmsg, send::sendmmsg, 3)]
+        [(Sysno::sendmsg, send::sendmsg as crate::call::Handler, 2), (Sysno::sendmmsg, batch::sendmmsg, 3)]
     {
         let fast_open = vec![fast_open(flags)];
         if needs.datagrams_checked {
