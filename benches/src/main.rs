@@ -4,8 +4,10 @@
 //! noisy, so only the ratio of neighbours means something. This binary is at once the measuring program and
 //! the program that is measured (`--program`); the sandbox is the `sandlock` of the same build.
 
+mod beside;
 mod measure;
 mod programs;
+mod servers;
 mod start;
 
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
             let filter = filter.unwrap_or("").to_owned();
             start::measure(&filter);
             measure::measure(&filter);
+            beside::measure(&filter);
             ExitCode::SUCCESS
         }
     }

@@ -1,9 +1,11 @@
 //! Runs each program bare and sandboxed, in turns, and prints both and their ratio.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use crate::servers::{closing_server, tcp_server, udp_server};
 
 /// A program, and the rules under which it runs.
 struct Case {
@@ -29,6 +31,7 @@ const CASES: &[Case] = &[
     Case { program: "tcp-echo", server: Server::Tcp, target: 1.1 },
     Case { program: "udp-sendto", server: Server::Udp, target: 5.0 },
     Case { program: "udp-sendmsg", server: Server::Udp, target: 6.0 },
+    Case { program: "udp-sendmmsg", server: Server::Udp, target: 2.5 },
     Case { program: "udp-send-connected", server: Server::Udp, target: 1.1 },
     Case { program: "open-close", server: Server::None, target: 1.1 },
     Case { program: "stat", server: Server::None, target: 1.1 },
@@ -80,13 +83,19 @@ fn program(name: &str, address: Option<SocketAddr>) -> Command {
 }
 
 fn in_sandbox(rule: &str, name: &str, address: Option<SocketAddr>) -> Command {
+    sandboxed(&[rule.to_owned()], name, address.as_slice())
+}
+
+/// A program in a sandbox with these rules.
+pub(crate) fn sandboxed(rules: &[String], name: &str, addresses: &[SocketAddr]) -> Command {
     let mut command = Command::new(crate::start::sandlock());
-    command.args(["run", "--net-allow", rule, "--"]).arg(this());
-    command.arg("--program").arg(name).args(address.map(|address| address.to_string()));
+    command.arg("run").args(rules.iter().flat_map(|rule| ["--net-allow", rule])).arg("--").arg(this());
+    command.arg("--program").arg(name).args(addresses.iter().map(SocketAddr::to_string));
     command
 }
 
-fn figure(command: &mut Command) -> Option<f64> {
+/// What a program prints.
+pub(crate) fn figure(command: &mut Command) -> Option<f64> {
     let output = command.stderr(Stdio::inherit()).output().ok()?;
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
@@ -96,39 +105,4 @@ pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A server that closes each connection at once.
-fn closing_server() -> Option<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").ok()?;
-    let address = listener.local_addr().ok()?;
-    std::thread::spawn(move || listener.incoming().for_each(drop));
-    Some(address)
-}
-
-/// A server that echoes what it is sent.
-fn tcp_server() -> Option<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").ok()?;
-    let address = listener.local_addr().ok()?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut stream = stream;
-                let mut buffer = [0; 65536];
-                while let Ok(len @ 1..) = stream.read(&mut buffer) {
-                    if stream.write_all(&buffer[..len]).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    Some(address)
-}
-
-fn udp_server() -> Option<SocketAddr> {
-    let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
-    let address = socket.local_addr().ok()?;
-    std::thread::spawn(move || while socket.recv(&mut [0; 2048]).is_ok() {});
-    Some(address)
-}
-
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;

@@ -7,18 +7,27 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 /// Runs the program that `words` name and prints its figure.
 pub(crate) fn run(words: &[String]) -> ExitCode {
     let address = || words.get(1).and_then(|word| word.parse::<SocketAddr>().ok());
+    if let [_, _, hangs_at, how] = words {
+        let (Ok(hangs_at), how) = (hangs_at.parse(), how.clone()) else {
+            return ExitCode::from(2);
+        };
+        std::thread::spawn(move || hang(hangs_at, &how));
+        // It hangs when the first round is over, if not sooner.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
     let result = match (words.first().map(String::as_str), address()) {
         (Some("connect"), Some(to)) => connect(to),
         (Some("udp-sendto"), Some(to)) => sendto(to),
         (Some("udp-sendmsg"), Some(to)) => sendmsg(to),
+        (Some("udp-sendmmsg"), Some(to)) => sendmmsg(to),
         (Some("udp-send-connected"), Some(to)) => send_connected(to),
         (Some("tcp-write"), Some(to)) => tcp(to, |stream| stream.write(&[0; 64]).map(|_| ())),
-        (Some("tcp-sendmsg"), Some(to)) => tcp(to, tcp_sendmsg),
+        (Some("tcp-sendmsg"), Some(to)) => tcp(to, |stream| tcp_sendmsg(stream, &[0; 64])),
         (Some("tcp-echo"), Some(to)) => tcp(to, |stream| {
             stream.write_all(&[1; 64])?;
             stream.read_exact(&mut [0; 64])
@@ -85,6 +94,30 @@ fn sendmsg(to: SocketAddr) -> std::io::Result<f64> {
     })
 }
 
+/// The time of one message of a batch.
+fn sendmmsg(to: SocketAddr) -> std::io::Result<f64> {
+    const BATCH: usize = 32;
+    let to = to.into();
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let payload = [std::io::IoSlice::new(&[0; 64])];
+    let mut labels: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = Default::default();
+    let mut messages: Vec<_> =
+        labels.iter_mut().map(|label| MMsgHdr::new_with_addr(&to, &payload, label)).collect();
+    let figure = rounds(200, || {
+        let sent = rustix::net::sendmmsg(&socket, &mut messages, SendFlags::empty())?;
+        if sent == BATCH { Ok(()) } else { Err(std::io::Error::other("a part of the batch")) }
+    })?;
+    Ok(figure / BATCH as f64)
+}
+
+/// Waits for ever in one call.
+fn hang(at: SocketAddr, how: &str) {
+    let Ok(stream) = TcpStream::connect(at) else { return };
+    if how == "full-socket" {
+        while tcp_sendmsg(&stream, &[0; 65536]).is_ok() {}
+    }
+}
+
 fn send_connected(to: SocketAddr) -> std::io::Result<f64> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(to)?;
@@ -106,9 +139,9 @@ fn tcp(
     })
 }
 
-fn tcp_sendmsg(stream: &mut TcpStream) -> std::io::Result<()> {
-    let payload = [std::io::IoSlice::new(&[0; 64])];
-    rustix::net::sendmsg(&*stream, &payload, &mut SendAncillaryBuffer::default(), SendFlags::empty())?;
+fn tcp_sendmsg(stream: &TcpStream, payload: &[u8]) -> std::io::Result<()> {
+    let payload = [std::io::IoSlice::new(payload)];
+    rustix::net::sendmsg(stream, &payload, &mut SendAncillaryBuffer::default(), SendFlags::empty())?;
     Ok(())
 }
 

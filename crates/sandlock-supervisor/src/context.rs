@@ -1,11 +1,10 @@
 //! What handlers work with: the policy, the listener, and the callers' descriptors.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandlock_policy::NetworkPolicy;
 use sandlock_sys::interrupt::Interrupter;
@@ -27,8 +26,8 @@ pub struct Context<'a> {
     /// Keeps a blocking call from blocking this thread.
     pub interrupter: &'a Interrupter,
     pub(crate) listener: &'a Listener,
-    /// How many calls wait now.
-    pub(crate) waiting: &'a AtomicUsize,
+    /// When a call last used up the long patience.
+    hung_at: Cell<Option<Instant>>,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
@@ -39,9 +38,16 @@ impl<'a> Context<'a> {
         needs: Needs,
         interrupter: &'a Interrupter,
         listener: &'a Listener,
-        waiting: &'a AtomicUsize,
     ) -> Self {
-        Context { network, writable, needs, interrupter, listener, waiting, tasks: RefCell::default() }
+        Context {
+            network,
+            writable,
+            needs,
+            interrupter,
+            listener,
+            hung_at: Cell::default(),
+            tasks: RefCell::default(),
+        }
     }
 
     /// Takes the open file behind a descriptor of the caller. What the caller does to its table afterwards
@@ -79,11 +85,25 @@ impl<'a> Context<'a> {
         Ok(pinned)
     }
 
-    /// How long a call may hold up the receiving thread. On this machine what can be reached answers before a call
-    /// would block, so the limit is there for what hangs; once something does, it is a short one. Short limits are
-    /// dear: they become the processor's next timer, and in a virtual machine setting that leaves the machine.
-    pub(crate) fn patience(&self, on_this_machine: bool) -> Duration {
-        if on_this_machine && self.waiting.load(Ordering::Relaxed) == 0 { LONG_PATIENCE } else { PATIENCE }
+    /// Makes a call that may block for a moment; then it fails with EINTR.
+    ///
+    /// On this machine what can be reached answers before a call would block, so the limit is there for what hangs; for
+    /// a while after something did, it is a short one. Short limits are dear: they become the processor's next timer,
+    /// and in a virtual machine setting that leaves the machine.
+    pub(crate) fn briefly<T>(
+        &self,
+        on_this_machine: bool,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let wary = || self.hung_at.get().is_some_and(|at| at.elapsed() < WARY);
+        if !on_this_machine || wary() {
+            return self.interrupter.within(PATIENCE, call);
+        }
+        let result = self.interrupter.within(LONG_PATIENCE, call);
+        if matches!(result, Err(Errno::INTR)) {
+            self.hung_at.set(Some(Instant::now()));
+        }
+        result
     }
 
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if
@@ -99,6 +119,8 @@ impl<'a> Context<'a> {
 
 /// Longer than a tick of the kernel's clock (CONFIG_HZ of 250 or more), which is set anyway.
 const LONG_PATIENCE: Duration = Duration::from_millis(5);
+/// So that calls that hang, however many are made, hold up the others for no more than a twentieth of the time.
+const WARY: Duration = Duration::from_millis(100);
 /// For what may hang.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(100);
 /// Handles of threads that are kept: opening one costs more than using it.

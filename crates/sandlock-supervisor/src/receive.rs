@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use rustix::fd::AsFd;
@@ -26,7 +26,6 @@ pub(crate) struct Events {
 pub(crate) struct ToWaiting {
     pub(crate) queue: Sender<WaitingCall>,
     pub(crate) bell: std::os::fd::OwnedFd,
-    pub(crate) count: Arc<AtomicUsize>,
 }
 
 /// Answers trapped calls until nobody is left to make one.
@@ -91,7 +90,6 @@ impl Events {
 
 impl ToWaiting {
     fn hand_over(&self, call: WaitingCall) {
-        self.count.fetch_add(1, Ordering::Relaxed);
         // The main thread outlives this one; if it did not, the call would end with the process.
         let _ = self.queue.send(call);
         let _ = rustix::io::write(self.bell.as_fd(), &1u64.to_ne_bytes());

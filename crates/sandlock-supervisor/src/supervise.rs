@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -74,12 +74,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let (queue, waiting) = mpsc::channel();
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(at(Step::Supervisor))?;
     let events = Events { link: Arc::clone(link), unreported: Arc::clone(&unreported) };
-    let count = Arc::new(AtomicUsize::new(0));
-    let to_waiting = ToWaiting {
-        queue,
-        count: Arc::clone(&count),
-        bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))?,
-    };
+    let to_waiting =
+        ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
     let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
 
     let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
@@ -97,8 +93,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         let Ok(interrupter) = Interrupter::new() else {
             process::exit_now(1);
         };
-        let waiting = &to_waiting.count;
-        let cx = Context::new(&network, &writable, needs, &interrupter, &receiver, waiting);
+        let cx = Context::new(&network, &writable, needs, &interrupter, &receiver);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {
@@ -108,8 +103,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     // A launcher that is gone is noticed by the loop.
     let _ = link.send(&Report::Started(started.pid));
 
-    let company =
-        Company { link, signals, listener, interrupter, bell, waiting, count, command: started.pid };
+    let company = Company { link, signals, listener, interrupter, bell, waiting, command: started.pid };
     let ending = company.keep();
     tree::end(scope.as_ref());
     let _ = link.send(&Report::Ended { ending, unreported: unreported.load(Ordering::Relaxed) });
@@ -157,13 +151,12 @@ struct Company<'a> {
     interrupter: Interrupter,
     bell: OwnedFd,
     waiting: Receiver<WaitingCall>,
-    count: Arc<AtomicUsize>,
     command: i32,
 }
 
 impl Company<'_> {
     fn keep(&self) -> Ending {
-        let mut calls = WaitingCalls::new(Arc::clone(&self.count));
+        let mut calls = WaitingCalls::default();
         loop {
             let (children, orders, rang) = self.sleep(&mut calls);
             if rang {

@@ -4,8 +4,6 @@
 //! So does this: the descriptors are polled, and callers are looked at every few milliseconds.
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -41,11 +39,10 @@ pub struct Turn<'a> {
 }
 
 /// The calls that wait now.
+#[derive(Default)]
 pub(crate) struct WaitingCalls {
     calls: Vec<WaitingCall>,
     next_look: Option<Instant>,
-    /// How many there are, for the thread that receives; it counts one up when it hands one over.
-    count: Arc<AtomicUsize>,
 }
 
 /// A waiting call and whom to answer.
@@ -56,10 +53,6 @@ pub(crate) struct WaitingCall {
 }
 
 impl WaitingCalls {
-    pub(crate) fn new(count: Arc<AtomicUsize>) -> Self {
-        WaitingCalls { calls: Vec::new(), next_look: None, count }
-    }
-
     pub(crate) fn add(&mut self, call: WaitingCall) {
         self.calls.push(call);
         self.next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
@@ -87,7 +80,6 @@ impl WaitingCalls {
     ) {
         let now = Instant::now();
         let look = self.next_look.is_some_and(|at| at <= now);
-        let before = self.calls.len();
         self.calls.retain_mut(|call| {
             let try_it = match call.waiting.watch() {
                 Some(_) => ready(),
@@ -116,7 +108,6 @@ impl WaitingCalls {
             }
             true
         });
-        self.count.fetch_sub(before - self.calls.len(), Ordering::Relaxed);
         if self.calls.is_empty() {
             self.next_look = None;
         } else if look {

@@ -46,7 +46,7 @@ fn internet(
         // __inet_stream_connect goes by the state of the socket before it looks at an address, and inet_dgram_connect
         // binds the socket to a port.
         Err(errno) if address.family().is_some() => {
-            let said = cx.interrupter.within(PATIENCE, || connect_to_no_family(socket.as_fd()));
+            let said = cx.briefly(true, || connect_to_no_family(socket.as_fd()));
             return match said {
                 Ok(()) => Ok(Done::Value(0)),
                 Err(Errno::AFNOSUPPORT | Errno::INTR) => Err(errno.into()),
@@ -79,8 +79,8 @@ fn perform(
         connect.once()?;
         return Ok(Done::Value(0));
     }
-    let patience = cx.patience(connect.destination.get().address().is_loopback());
-    match cx.interrupter.within(patience, || connect.once()) {
+    let on_this_machine = connect.destination.get().address().is_loopback();
+    match cx.briefly(on_this_machine, || connect.once()) {
         Ok(()) => Ok(Done::Value(0)),
         Err(Errno::INTR) => {
             let deadline = deadline(connect.socket.as_fd())?;

@@ -37,7 +37,7 @@ pub(crate) fn connect(
     if kind == UnixKind::Datagram || !blocks(connect.socket.as_fd())? {
         return connect.once().map(|()| Done::Value(0)).map_err(|errno| connect.failure(errno));
     }
-    match cx.interrupter.within(cx.patience(true), || connect.once()) {
+    match cx.briefly(true, || connect.once()) {
         Ok(()) => Ok(Done::Value(0)),
         Err(Errno::INTR) => {
             let deadline = deadline(connect.socket.as_fd())?;
