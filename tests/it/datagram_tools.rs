@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::{Lab, UdpServer};
 
-lab::suite! { tests: [dig_asks_the_server_that_is_allowed, python_datagrams] }
+lab::suite! { tests: [dig_asks_the_server_that_is_allowed, python_datagrams, node_datagrams] }
 
 fn dig_asks_the_server_that_is_allowed(lab: &Lab) {
     let dig = lab::tool("dig", "bind9-dnsutils");
@@ -76,4 +76,45 @@ fn python_datagrams(lab: &Lab) {
     out.expect_code(0);
     assert_eq!(out.stdout, "b'hello\\n'\nConnectionRefusedError\n", "{out}");
     assert_eq!((allowed.saw().len(), other.saw().len()), (1, 0));
+}
+
+const NODE: &str = r"
+const dgram = require('dgram')
+const [allowed, other] = process.argv.slice(1).map(Number)
+const said = (what, error) => console.log(`${what}=${error ? error.code : 'ok'}`)
+// One port after the other: sent to, and then connected to.
+async function talk(name, port) {
+    for (const connected of [false, true]) {
+        const what = (call) => `${name} ${call}${connected ? ' connected' : ''}`
+        const socket = dgram.createSocket('udp4')
+        const heard = new Promise(done => socket.once('message', data => done(String(data).trim())))
+        socket.on('error', error => said(what('event'), error))
+        const done = (call, begin) =>
+            new Promise(next => begin(error => { said(what(call), error); next(!error) }))
+        const ready = !connected || await done('connect', next => socket.connect(port, '127.0.0.1', next))
+        const to = connected ? [] : [port, '127.0.0.1']
+        if (ready && await done('send', next => socket.send(['no', 'de'], ...to, next)))
+            console.log(`${what('heard')}=${await heard}`)
+        socket.close()
+    }
+}
+talk('allowed', allowed).then(() => talk('other', other))
+";
+
+fn node_datagrams(lab: &Lab) {
+    let node = lab::tool("node", "nodejs");
+    let (allowed, other) = (UdpServer::v4(), UdpServer::v4());
+    let ports = [allowed.port().to_string(), other.port().to_string()];
+    let arguments = ["-e", NODE, &ports[0], &ports[1]];
+    let run = |run: lab::Run| run.command(&node, arguments).output();
+    let out = run(lab.sandbox().allow(allowed.rule()));
+    out.expect_code(0).expect("allowed send", "ok").expect("allowed heard", "hello");
+    out.expect("allowed connect connected", "ok").expect("allowed send connected", "ok");
+    out.expect("allowed heard connected", "hello");
+    out.expect("other send", "ECONNREFUSED").expect("other connect connected", "ECONNREFUSED");
+    let texts: Vec<_> = allowed.saw().iter().map(lab::Seen::text).collect();
+    assert_eq!((texts, other.saw()), (vec!["node".to_owned(); 2], vec![]), "{out}");
+
+    run(lab.bare()).expect("other heard", "hello").expect("other heard connected", "hello");
+    assert_eq!(other.saw().len(), 2);
 }

@@ -7,6 +7,7 @@ mod datagrams;
 mod ending;
 mod environment;
 mod files;
+mod iperf;
 mod old_kernels;
 mod ping;
 mod tcp;
