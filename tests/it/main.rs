@@ -10,6 +10,7 @@ mod files;
 mod iperf;
 mod old_kernels;
 mod ping;
+mod segments;
 mod ssh;
 mod tcp;
 mod tools;
