@@ -15,6 +15,7 @@ mod ssh;
 mod tcp;
 mod tools;
 mod unix;
+mod zerocopy;
 
 fn main() -> std::process::ExitCode {
     lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
