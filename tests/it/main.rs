@@ -8,6 +8,7 @@ mod ending;
 mod environment;
 mod files;
 mod iperf;
+mod mid_send;
 mod old_kernels;
 mod ping;
 mod segments;
