@@ -3,13 +3,17 @@
 
 use std::net::SocketAddr;
 
-use lab::{Args, Lab, Seen, UdpServer, raw, report, shown};
+use lab::{Args, Capture, Lab, Seen, UdpServer, in_namespace, raw, report, shown};
 
 use lab::message::{control, entry, header, part, sendmmsg, sendmsg, udp};
 
 lab::suite! {
-    tests: [no_control_message_sets_a_route, harmless_ones_do_what_they_say],
-    programs: [routed, harmless],
+    tests: [
+        no_control_message_sets_a_route,
+        no_packet_of_such_a_message_carries_one,
+        harmless_ones_do_what_they_say,
+    ],
+    programs: [routed, routed_packets, harmless],
 }
 
 /// `include/uapi/linux/in6.h`.
@@ -45,6 +49,97 @@ fn no_control_message_sets_a_route(lab: &Lab) {
         }
         out.expect("plain", "ok").expect("plain 6", "ok");
         assert_eq!((v4.saw().len(), v6.saw().len()), (before.0 + 1, before.1 + 1), "{out}");
+    }
+}
+
+fn no_packet_of_such_a_message_carries_one(lab: &Lab) {
+    in_namespace("packet", || {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        let (v4, v6) = (UdpServer::v4(), UdpServer::v6());
+        let args = [v4.address().to_string(), v6.address().to_string()];
+        let capture = Capture::start();
+        let bare = lab.bare().run("routed_packets", &args);
+        let ways = capture.ways();
+        let routed = [
+            "icmp 6, destination",
+            "icmp 6, hop by hop",
+            "icmp 6, routing 2",
+            "icmp, loose source route",
+            "icmp, strict source route",
+            "udp 6, destination",
+            "udp 6, hop by hop",
+            "udp 6, routing 2",
+            "udp, loose source route",
+            "udp, strict source route",
+        ];
+        // Ping sockets of IPv6 read such a message and forget it.
+        for way in routed.iter().copied().filter(|way| !way.starts_with("icmp 6")) {
+            assert_eq!(ways.contains(way), bare.value(way) == "ok", "{way}: {ways:?}\n{bare}");
+            // The kernel asks for a capability for some of them.
+            assert!(bare.value(way) == "ok" || !lab.user().is_root() || way.contains("routing"), "{bare}");
+        }
+
+        let exact = [v4.rule(), v6.rule(), "icmp://127.0.0.1".into(), "icmp://[::1]".into()];
+        let any = ["udp://127.0.0.0/8:*", "udp://[::/0]:*", "icmp://127.0.0.0/8", "icmp://[::/0]"];
+        for rules in [exact, any.map(str::to_owned)] {
+            let out =
+                rules.iter().fold(lab.sandbox(), |run, rule| run.allow(rule)).run("routed_packets", &args);
+            for way in routed {
+                out.expect(way, "EPERM").expect(&format!("{way}, batch"), "EPERM");
+                out.expect(&format!("{way}, behind"), "EPERM");
+            }
+            // Those without such a message went.
+            let plain = ["icmp 6, plain", "icmp, plain", "udp 6, plain", "udp, plain"];
+            assert_eq!(capture.ways().iter().collect::<Vec<_>>(), plain, "{out}");
+        }
+    });
+}
+
+/// `routed_packets V4 V6`: from UDP and ping sockets.
+fn routed_packets(args: &Args) {
+    let route = |kind: u8| control(libc::IPPROTO_IP, libc::IP_RETOPTS, &[kind, 7, 4, 127, 0, 0, 2, 0]);
+    // Of the routing types this way takes only that of mobile nodes (RFC 6275), where the kernel was built with it.
+    let mut home = [0u8; 24];
+    home[1..4].copy_from_slice(&[2, 2, 1]);
+    home[8..].copy_from_slice(&std::net::Ipv6Addr::LOCALHOST.octets());
+    let padding = [0, 0, 1, 4, 0, 0, 0, 0];
+    let extension = |kind: i32, data: &[u8]| control(libc::IPPROTO_IPV6, kind, data);
+    for index in 0..2 {
+        let to: SocketAddr = args.get(index);
+        let (family, ping, echo, suffix) = match to {
+            SocketAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP, 8, ""),
+            SocketAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_ICMPV6, 128, " 6"),
+        };
+        let messages = match to {
+            SocketAddr::V4(_) => {
+                vec![("loose source route", route(0x83)), ("strict source route", route(0x89))]
+            }
+            SocketAddr::V6(_) => vec![
+                ("routing 2", extension(57, &home)),
+                ("hop by hop", extension(54, &padding)),
+                ("destination", extension(59, &padding)),
+            ],
+        };
+        let mark = match to {
+            SocketAddr::V4(_) => control(libc::IPPROTO_IP, libc::IP_TTL, &9i32.to_ne_bytes()),
+            SocketAddr::V6(_) => control(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &9i32.to_ne_bytes()),
+        };
+        let name = raw::internet(to);
+        let payload = [echo, 0, 0, 0, 0, 0, 0, 1];
+        let parts = [part(&payload)];
+        for (protocol, number) in [("udp", 0), ("icmp", ping)] {
+            let socket = raw::socket(family, libc::SOCK_DGRAM, number).unwrap();
+            for (way, message) in &messages {
+                let say = |how: &str, result: Result<usize, lab::Errno>| {
+                    report(format!("{protocol}{suffix}, {way}{how}"), shown(result));
+                };
+                say("", sendmsg(socket, &header(&name, &parts, message), 0));
+                let behind = [&mark[..], message].concat();
+                say(", behind", sendmsg(socket, &header(&name, &parts, &behind), 0));
+                say(", batch", sendmmsg(socket, &mut [entry(&name, &parts, message); 2], 0));
+            }
+            sendmsg(socket, &header(&name, &parts, &mark), 0).unwrap();
+        }
     }
 }
 

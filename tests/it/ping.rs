@@ -3,7 +3,6 @@
 //! Which groups may have such sockets is a setting of the network namespace. So each test has a namespace of its own,
 //! which only root can make; there the kernel's own counters say what arrived.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use lab::{Args, Errno, Lab, raw, report, shown};
@@ -109,37 +108,12 @@ fn the_real_ping_works(lab: &Lab) {
 
 const CALLS: [&str; 4] = ["sendto", "sendmsg", "sendmmsg", "connect"];
 
-fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "note: {text}");
-}
-
-/// In a network namespace with nothing but loopback, where every group may have ping sockets.
+/// In a network namespace where every group may have ping sockets.
 fn in_namespace(test: impl FnOnce() + Send) {
-    if raw::euid() != 0 {
-        return note("only root can make a network namespace: nothing of ping sockets was tested");
-    }
-    // A namespace is a thread's own, and inherited by what the thread starts.
-    let result = std::thread::scope(|scope| {
-        let in_thread = || {
-            raw::call(libc::SYS_unshare, &[libc::CLONE_NEWNET as usize]).unwrap();
-            loopback_up();
-            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
-            test();
-        };
-        scope.spawn(in_thread).join()
+    lab::in_namespace("ping socket", || {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        test();
     });
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
-fn loopback_up() {
-    let socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
-    // `struct ifreq`: a name and flags.
-    let mut request = [0u8; 40];
-    request[..2].copy_from_slice(b"lo");
-    request[16..18].copy_from_slice(&(libc::IFF_UP as u16).to_ne_bytes());
-    let words = [socket as usize, libc::SIOCSIFFLAGS as usize, raw::out(&mut request)];
-    raw::call(libc::SYS_ioctl, &words).unwrap();
-    raw::close(socket);
 }
 
 /// How many echo requests arrived in the namespace of this thread, by ICMP and ICMPv6.

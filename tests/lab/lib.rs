@@ -6,9 +6,11 @@
 //! itself.
 
 mod args;
+mod capture;
 mod errno;
 mod lab;
 pub mod message;
+mod namespace;
 mod output;
 mod ports;
 mod programs;
@@ -21,8 +23,10 @@ mod tool;
 mod user;
 
 pub use args::Args;
+pub use capture::Capture;
 pub use errno::Errno;
 pub use lab::{Lab, NONE, Outsider};
+pub use namespace::in_namespace;
 pub use output::{Output, report, shown};
 pub use ports::{free_port, wait_for_listener};
 pub use rounds::Rounds;
