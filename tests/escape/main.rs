@@ -3,6 +3,7 @@
 
 mod address_swapped;
 mod blocked_sends;
+mod bound_ports;
 mod datagram_descriptor_swapped;
 mod datagram_destination;
 mod datagram_lengths;
