@@ -28,6 +28,7 @@ mod other_processes;
 mod other_spellings;
 mod own_descriptor_table;
 mod signals;
+mod signals_to_many;
 mod socket_kinds;
 mod source_route_by_control_message;
 mod source_routes;
