@@ -17,6 +17,7 @@ mod io_uring;
 mod kernel_doors;
 mod limits_of_others;
 mod listening;
+mod machine_wide_ipc;
 mod message_swapped;
 mod metadata;
 mod namespaces;
