@@ -28,6 +28,7 @@ mod other_entries;
 mod other_processes;
 mod other_spellings;
 mod own_descriptor_table;
+mod pages_of_others;
 mod signals;
 mod signals_to_many;
 mod socket_kinds;
