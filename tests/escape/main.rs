@@ -34,6 +34,7 @@ mod signals_to_many;
 mod socket_kinds;
 mod source_route_by_control_message;
 mod source_routes;
+mod supervisor_killed;
 mod terminal;
 mod unix_datagrams;
 mod unix_outside;
