@@ -29,6 +29,7 @@ mod other_processes;
 mod other_spellings;
 mod own_descriptor_table;
 mod pages_of_others;
+mod scoped_addresses;
 mod signals;
 mod signals_to_many;
 mod socket_kinds;
