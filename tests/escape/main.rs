@@ -1,6 +1,7 @@
 //! Every way out, tried: one file an attack. Each proves first that the same act succeeds when it is allowed, or
 //! without the sandbox.
 
+mod address_lengths;
 mod address_swapped;
 mod blocked_sends;
 mod bound_ports;
