@@ -2,7 +2,7 @@
 
 use lab::{Lab, TcpServer, UdpServer};
 
-lab::suite! { tests: [connects_are_allowed_and_refused_as_ever] }
+lab::suite! { tests: [connects_are_allowed_and_refused_as_ever, datagrams_are_allowed_and_refused_as_ever] }
 
 fn connects_are_allowed_and_refused_as_ever(lab: &Lab) {
     for version in 1..=7 {
@@ -17,4 +17,20 @@ fn connects_are_allowed_and_refused_as_ever(lab: &Lab) {
         assert_eq!((allowed.saw().len(), other.saw().len(), udp.saw().len()), (1, 0, 0));
         run().sh("exit 3").expect_code(3);
     }
+}
+
+fn datagrams_are_allowed_and_refused_as_ever(lab: &Lab) {
+    let (allowed, other) = (UdpServer::v4(), UdpServer::v6());
+    for version in 1..=7 {
+        let run = || {
+            let run = lab.sandbox().options(["--landlock-at-most", &version.to_string()]);
+            run.allow(allowed.rule()).allow("udp://[::1]:9")
+        };
+        let out = run().run("udp", [allowed.address().to_string()]);
+        out.expect("send", "ok").expect("heard", "hello");
+        let out = run().run("udp", [other.address().to_string()]);
+        out.expect("send", "ECONNREFUSED");
+        assert_eq!((allowed.saw().len(), other.saw().len()), (version, 0), "{out}");
+    }
+    lab.bare().run("udp", [other.address().to_string()]).expect("heard", "hello");
 }
