@@ -13,6 +13,7 @@ mod fast_open;
 mod files_outside;
 mod inherited;
 mod inherited_datagram_socket;
+mod inherited_other_sockets;
 mod inner_filter;
 mod io_uring;
 mod kernel_doors;
