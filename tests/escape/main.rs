@@ -5,6 +5,7 @@ mod address_lengths;
 mod address_swapped;
 mod blocked_sends;
 mod bound_ports;
+mod corked_datagrams;
 mod datagram_descriptor_swapped;
 mod datagram_destination;
 mod datagram_lengths;
