@@ -1,13 +1,19 @@
 //! Ports for servers that are programs of the machine and want to be told theirs.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// A TCP and UDP port of 127.0.0.1 that nobody had a moment ago.
+/// A TCP and UDP port of 127.0.0.1 that nobody had a moment ago, and that the kernel gives to nobody who asks for any
+/// (ip_local_port_range, from 32768 on). No two callers get the same.
 pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Elsewhere for every process that runs tests at the same time.
+    let first = std::process::id().wrapping_mul(7919);
     loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let next = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (10_000 + first.wrapping_add(next) % 20_000) as u16;
+        let tcp = std::net::TcpListener::bind(("127.0.0.1", port));
+        if tcp.is_ok() && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
