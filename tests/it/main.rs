@@ -7,6 +7,7 @@ mod datagrams;
 mod ending;
 mod environment;
 mod files;
+mod first_thread_gone;
 mod full_peers;
 mod iperf;
 mod mid_send;
