@@ -64,7 +64,7 @@ fn the_supervisor_killed_ends_the_tree(lab: &Lab) {
 fn a_time_out_ends_the_tree(lab: &Lab) {
     let beats = lab.path("work/beats");
     let out =
-        sandbox(lab, "7").options(["-t", "0.1"]).run("leave_orphan", [beats.as_os_str(), "stay".as_ref()]);
+        sandbox(lab, "7").options(["-t", "1"]).run("leave_orphan", [beats.as_os_str(), "stay".as_ref()]);
     out.expect_code(124);
     assert!(beats.exists() && !still_beats(&beats), "{out}");
 }
