@@ -16,6 +16,7 @@ mod inherited;
 mod inherited_datagram_socket;
 mod inherited_other_sockets;
 mod inner_filter;
+mod inner_landlock;
 mod io_uring;
 mod kernel_doors;
 mod limits_of_others;

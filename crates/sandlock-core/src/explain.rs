@@ -121,10 +121,11 @@ fn outcome(action: Action) -> String {
 }
 
 /// The numbers that the table answers; they are the same on every architecture that sandlock knows.
-const ERRNOS: [(u16, &str); 10] = [
+const ERRNOS: [(u16, &str); 11] = [
     (0, "nothing, reported as success"),
     (1, "EPERM"),
     (2, "ENOENT"),
+    (7, "E2BIG"),
     (13, "EACCES"),
     (22, "EINVAL"),
     (38, "ENOSYS"),

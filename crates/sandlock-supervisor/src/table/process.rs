@@ -6,7 +6,7 @@ use syscalls::Sysno;
 
 use super::{Needs, Rows, fail};
 use crate::call::Handler;
-use crate::task::{others, signals};
+use crate::task::{landlock, others, signals};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -55,7 +55,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::sched_yield,
             Sysno::restart_syscall,
             Sysno::seccomp,
-            Sysno::landlock_create_ruleset,
             Sysno::landlock_add_rule,
             Sysno::landlock_restrict_self,
             Sysno::lsm_get_self_attr,
@@ -108,6 +107,7 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::sigaltstack,
         ],
     )?;
+    inner_landlock(rows, needs)?;
     namespaces(rows, needs)?;
     prctl(rows)?;
     sending_signals(rows, needs)?;
@@ -122,6 +122,27 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         Errno::PERM,
         "looks into other processes",
         &[Sysno::ptrace, Sysno::kcmp, Sysno::pidfd_getfd, Sysno::perf_event_open],
+    )
+}
+
+/// What a program gives up by a domain of its own must stay given up, and calls on behalf are performed outside of that
+/// domain. So it is offered what they do not touch: files, which is Landlock up to version 3.
+fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    if !needs.supervised || !needs.landlock_truncate {
+        return rows.allow(
+            "confines the caller further: files only, or no call is performed on behalf",
+            &[Sysno::landlock_create_ruleset],
+        );
+    }
+    rows.trap_unless(
+        Sysno::landlock_create_ruleset,
+        vec![
+            Clause::when([Test::eq(2, 0), Test::eq(1, SIZE_WITH_FILES)], Action::Allow),
+            Clause::when([Test::ne(2, 0), Test::ne(2, LANDLOCK_CREATE_RULESET_VERSION)], fail(Errno::INVAL)),
+        ],
+        Action::Trap,
+        landlock::create_ruleset,
+        "confines the caller further, in what is not performed on behalf: files. Said to be version 3",
     )
 }
 
@@ -233,6 +254,10 @@ const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_FILES: u32 = 0x400;
 const CLONE_THREAD: u32 = 0x1_0000;
 const CLOSE_RANGE_UNSHARE: u32 = 2;
+/// `struct landlock_ruleset_attr` when it had `handled_access_fs` alone.
+const SIZE_WITH_FILES: u32 = 8;
+/// Linux 5.13.
+const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
 const PR_SET_DUMPABLE: u32 = 4;
 const PR_SCHED_CORE: u32 = 62;
 const PRIO_PROCESS: u32 = 0;

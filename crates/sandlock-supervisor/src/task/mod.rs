@@ -1,5 +1,6 @@
 //! Processes: calls aimed at others, and the end of the tree.
 
+pub(crate) mod landlock;
 pub(crate) mod others;
 pub(crate) mod signals;
 pub(crate) mod tree;
