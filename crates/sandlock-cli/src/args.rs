@@ -126,6 +126,10 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(rule),
         help_heading = POLICY)]
     pub(crate) net_allow: Vec<NetRule>,
+    /// Refuse a destination, whatever allows it: the same grammar. Repeatable.
+    #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(denial),
+        help_heading = POLICY)]
+    pub(crate) net_deny: Vec<NetRule>,
     /// Allow reading and executing a file, or all below a directory. Repeatable [default: system directories,
     /// the working directory, the installation of the command].
     #[arg(short = 'r', long = "read", value_name = "PATH", help_heading = POLICY)]
@@ -153,7 +157,8 @@ pub(crate) struct Pretend {
 impl PolicyArgs {
     fn into_policy(self) -> Policy {
         let mut policy = Policy::new();
-        policy.network = self.net_allow;
+        policy.network.allow = self.net_allow;
+        policy.network.deny = self.net_deny;
         policy.files.read = self.read;
         policy.files.write = self.write;
         policy.unix_datagrams = self.unix_dgram;
@@ -186,8 +191,16 @@ impl RunFlags {
 type ParseError = Box<dyn std::error::Error + Send + Sync>;
 
 fn rule(spec: OsString) -> Result<NetRule, ParseError> {
+    rule_of("--net-allow", spec)
+}
+
+fn denial(spec: OsString) -> Result<NetRule, ParseError> {
+    rule_of("--net-deny", spec)
+}
+
+fn rule_of(flag: &str, spec: OsString) -> Result<NetRule, ParseError> {
     let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
-    Ok(NetRule::parse_flag("--net-allow", &spec)?)
+    Ok(NetRule::parse_flag(flag, &spec)?)
 }
 
 fn variable(text: OsString) -> Result<(OsString, OsString), ParseError> {

@@ -61,7 +61,6 @@ impl Failure {
                 "`sandlock check` tries each thing that a run needs"
             }
             Failure::Plan(PlanError::NeedsSupervisor(_)) => "leave out --kernel-only",
-            Failure::Plan(PlanError::Rule(_)) => "name the hosts one by one, a flag each",
             Failure::PassFd(..) => "open it in the calling shell, such as 5<file",
             _ => return None,
         };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sandlock_filter::{CompileError, TableError};
 use sandlock_names::ResolveError;
-use sandlock_policy::{BuildError, escape_terminal};
+use sandlock_policy::escape_terminal;
 use sandlock_supervisor::message::Step;
 use sandlock_sys::process::ForkError;
 
@@ -55,9 +55,6 @@ pub enum PlanError {
     /// A name in a rule.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// A rule that cannot be enforced.
-    #[error(transparent)]
-    Rule(#[from] BuildError),
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {

@@ -49,6 +49,7 @@ impl Plan {
     pub fn explain_network(&self) -> Vec<Explanation> {
         self.policy
             .network
+            .allow
             .iter()
             .map(|rule| {
                 let mut mechanisms = vec![Mechanism::Filter];

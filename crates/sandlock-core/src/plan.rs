@@ -99,7 +99,7 @@ impl Plan {
             temporary.as_ref().map(Temporary::path),
         )?;
         let resolved = sandlock_names::resolve(&options.policy.network, RESOLVE_LIMIT)?;
-        let network = NetworkPolicy::build(&options.policy.network, &resolved)?;
+        let network = NetworkPolicy::build(options.policy.network.clone(), resolved);
         let needs = needs(&network, &kernel, &options);
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
@@ -248,7 +248,10 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> PlanError {
 /// The first rule that Landlock and the filter cannot carry by themselves.
 fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(), PlanError> {
     let needs = |what: String| Err(PlanError::NeedsSupervisor(what));
-    for rule in &options.policy.network {
+    if let Some(rule) = options.policy.network.deny.first() {
+        return needs(format!("--net-deny {rule}"));
+    }
+    for rule in &options.policy.network.allow {
         if rule.host() != &Host::Any {
             return needs(format!("--net-allow {rule} (a destination's address)"));
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sandlock_policy::{NetRule, Resolved, names_to_resolve};
+use sandlock_policy::{NetRule, NetworkRules, Resolved, names_to_resolve};
 
 use crate::ResolveError;
 use crate::route::has_route;
@@ -25,16 +25,16 @@ const MOST_THREADS: usize = 64;
 ///
 /// # Errors
 /// [`ResolveError`]: of several names that fail, the one that the rules mention first.
-pub fn resolve(rules: &[NetRule], limit: Duration) -> Result<Resolved, ResolveError> {
-    resolve_with(rules, limit, system_resolver, has_route)
+pub fn resolve(rules: &NetworkRules, limit: Duration) -> Result<Resolved, ResolveError> {
+    resolve_with(rules.iter(), limit, system_resolver, has_route)
 }
 
 fn system_resolver(name: &str) -> io::Result<Vec<IpAddr>> {
     Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
-fn resolve_with<R>(
-    rules: &[NetRule],
+fn resolve_with<'a, R>(
+    rules: impl IntoIterator<Item = &'a NetRule>,
     limit: Duration,
     resolver: R,
     has_route: impl Fn(IpAddr) -> bool,
@@ -168,13 +168,17 @@ mod tests {
         specs.iter().map(|spec| spec.parse().unwrap()).collect()
     }
 
+    fn wanted(specs: &[&str]) -> NetworkRules {
+        NetworkRules { allow: rules(specs), deny: Vec::new() }
+    }
+
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
     fn localhost_resolves_to_loopback() {
-        let resolved = resolve(&rules(&["localhost:80", "udp://LOCALHOST:53"]), LIMIT).unwrap();
+        let resolved = resolve(&wanted(&["localhost:80", "udp://LOCALHOST:53"]), LIMIT).unwrap();
         assert_eq!(resolved.names().collect::<Vec<_>>(), ["localhost"]);
         let found = resolved.addresses("localhost");
         assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_resolve_is_named_with_its_rule() {
-        let error = resolve(&rules(&["localhost:80", "NoSuch.invalid: 443"]), LIMIT).unwrap_err();
+        let error = resolve(&wanted(&["localhost:80", "NoSuch.invalid: 443"]), LIMIT).unwrap_err();
         let text = r#"--net-allow "NoSuch.invalid: 443": the name nosuch.invalid does not resolve"#;
         assert_eq!(error.to_string(), text);
         assert!(error.source().is_some());

@@ -1,12 +1,13 @@
 //! What a check refused, as data: for events, for reports, and for the hint that would allow it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::shell::shell_word;
-use crate::{Destination, NetRule, Protocol, Resolved, escape_terminal};
+use crate::{AnswerRefusal, Destination, NetRule, Protocol, Resolved, escape_terminal};
 
 /// What was refused. Its text is safe to print: what a program chose is [escaped](escape_terminal).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,6 +16,24 @@ use crate::{Destination, NetRule, Protocol, Resolved, escape_terminal};
 pub enum Denied {
     /// Traffic to a destination that no rule grants.
     Destination(Destination),
+    /// Traffic to a destination that a rule of `--net-deny` takes away.
+    Forbidden(Destination),
+    /// Asking for a name that no rule grants, or that one takes away.
+    Name {
+        /// The name.
+        name: String,
+        /// Whether a rule takes it away.
+        forbidden: bool,
+    },
+    /// Reaching one of the addresses that a resolver answered for a name.
+    Answer {
+        /// The name.
+        name: String,
+        /// The address.
+        address: IpAddr,
+        /// Why it is not taken.
+        why: AnswerRefusal,
+    },
     /// A unix socket at a path that may not be written.
     UnixPath(#[serde(with = "crate::lossless::path")] PathBuf),
     /// An abstract unix socket, by its name without the leading NUL.
@@ -40,7 +59,13 @@ impl Denied {
             Denied::UnixPath(path) | Denied::Metadata(path) => {
                 Some(format!("-w {}", shell_word(path.as_os_str().as_encoded_bytes())))
             }
-            Denied::UnixAbstract(_) | Denied::Listen { .. } => None,
+            Denied::Name { name, forbidden: false } => name_hint(name),
+            Denied::Answer { why: AnswerRefusal::Loopback, .. } => Some("--names-may-be-local".to_owned()),
+            Denied::Forbidden(_)
+            | Denied::Name { .. }
+            | Denied::Answer { .. }
+            | Denied::UnixAbstract(_)
+            | Denied::Listen { .. } => None,
         }
     }
 }
@@ -49,6 +74,14 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Denied::Destination(destination) => write!(f, "{destination}"),
+            Denied::Forbidden(destination) => write!(f, "{destination}, which --net-deny refuses"),
+            Denied::Name { name, forbidden: false } => write!(f, "the name {}", escape_terminal(name)),
+            Denied::Name { name, forbidden: true } => {
+                write!(f, "the name {}, which --net-deny refuses", escape_terminal(name))
+            }
+            Denied::Answer { name, address, why } => {
+                write!(f, "the answer {address} for {}: {why}", escape_terminal(name))
+            }
             Denied::UnixPath(path) => write!(f, "unix {}", shown_path(path)),
             Denied::UnixAbstract(name) => {
                 write!(f, "abstract unix @{}", escape_terminal(&String::from_utf8_lossy(name)))
@@ -72,6 +105,12 @@ fn destination_hint(destination: &Destination, names: &Resolved) -> Option<Strin
         protocol => format!("{protocol}://{host}:{}", destination.port()),
     };
     let rule: NetRule = spec.parse().ok()?;
+    Some(format!("--net-allow {rule}"))
+}
+
+/// Which port is wanted is not known: the commonest.
+fn name_hint(name: &str) -> Option<String> {
+    let rule: NetRule = format!("{name}:443").parse().ok()?;
     Some(format!("--net-allow {rule}"))
 }
 
@@ -101,6 +140,7 @@ mod tests {
             (to(Protocol::Tcp, "127.0.0.1", 80), "--net-allow 127.0.0.1:80"),
             (to(Protocol::Udp, "::1", 53), "--net-allow udp://[::1]:53"),
             (to(Protocol::Icmp, "1.2.3.4", 0), "--net-allow icmp://1.2.3.4"),
+            (Denied::Name { name: "evil.test".into(), forbidden: false }, "--net-allow evil.test:443"),
             (Denied::UnixPath("/run/x.sock".into()), "-w /run/x.sock"),
             (Denied::UnixPath("/run/x y.sock".into()), "-w '/run/x y.sock'"),
         ] {
@@ -111,7 +151,8 @@ mod tests {
     #[test]
     fn there_is_no_hint_for_what_no_flag_allows() {
         let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80) };
-        for denied in [to(Protocol::Tcp, "1.2.3.4", 0), Denied::UnixAbstract(b"x".to_vec()), listen] {
+        let name = Denied::Name { name: "not a name".into(), forbidden: false };
+        for denied in [name, to(Protocol::Tcp, "1.2.3.4", 0), Denied::UnixAbstract(b"x".to_vec()), listen] {
             assert_eq!(denied.hint(&named()), None);
         }
     }

@@ -22,6 +22,19 @@ pub enum Host {
 }
 
 impl Host {
+    /// Whether it speaks of `name`, in lower case and without a trailing dot, by name.
+    #[must_use]
+    pub fn matches_name(&self, name: &str) -> bool {
+        match self {
+            Host::Name(own) => own == name,
+            Host::Subdomains(domain) => {
+                let below = name.strip_suffix(domain.as_str()).and_then(|rest| rest.strip_suffix('.'));
+                below.is_some_and(|labels| !labels.is_empty())
+            }
+            Host::Any | Host::Range(_) => false,
+        }
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Host, RuleErrorKind> {
         if text.is_empty() || text == "*" {
             return Ok(Host::Any);

@@ -1,71 +1,121 @@
 //! The rules and the addresses of their names, combined into what a check consults.
 
-use crate::{Allowed, Allowlist, Denied, Destination, Host, KernelPorts, NetRule, Ports, Protocol, Resolved};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::{
+    Allowed, Denied, Destination, Destinations, KernelPorts, NameState, NetRule, Protocol, Resolved,
+};
+use crate::{Host, NetworkRules, Ports};
 
 /// What the network rules of a run grant. The default grants nothing.
+///
+/// A value never changes: when a name comes to stand for other addresses, a [new one](NetworkPolicy::with) is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
-    tcp: Allowlist,
-    udp: Allowlist,
-    icmp: Allowlist,
-    kernel_tcp_ports: KernelPorts,
+    allowed: ByProtocol,
+    denied: ByProtocol,
+    rules: Arc<NetworkRules>,
     names: Resolved,
+    resolver: Option<u16>,
+}
+
+/// Where a connection goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Where the caller wants it to.
+    Direct(Allowed<Destination>),
+    /// To the run's own resolver, which is this destination; whoever listens there is to be told of the connection.
+    Resolver(Allowed<Destination>),
 }
 
 impl NetworkPolicy {
-    /// Combines `rules` with what their names resolved to.
-    ///
-    /// # Errors
-    /// [`BuildError::Subdomains`] for a `*.domain` rule, [`BuildError::Unresolved`] for a name to which
-    /// `resolved` gives no address.
-    pub fn build(rules: &[NetRule], resolved: &Resolved) -> Result<NetworkPolicy, BuildError> {
-        let mut policy = NetworkPolicy { names: resolved.clone(), ..NetworkPolicy::default() };
-        for rule in rules {
-            policy.grant(rule)?;
-        }
-        Ok(policy)
+    /// Combines `rules` with what their names resolved to. A name without addresses grants nothing.
+    #[must_use]
+    pub fn build(rules: impl Into<Arc<NetworkRules>>, names: Resolved) -> NetworkPolicy {
+        let rules = rules.into();
+        let mut policy = NetworkPolicy { names, ..NetworkPolicy::default() };
+        rules.allow.iter().for_each(|rule| policy.allowed.add(rule, &policy.names));
+        rules.deny.iter().for_each(|rule| policy.denied.add(rule, &policy.names));
+        NetworkPolicy { rules, ..policy }
+    }
+
+    /// The same rules, with something new known of one name.
+    #[must_use]
+    pub fn with(&self, state: NameState) -> NetworkPolicy {
+        let mut names = self.names.clone();
+        names.set(state);
+        NetworkPolicy { resolver: self.resolver, ..NetworkPolicy::build(Arc::clone(&self.rules), names) }
+    }
+
+    /// Connections to [`RESOLVER`] go to this TCP port of 127.0.0.1.
+    #[must_use]
+    pub fn with_resolver(self, port: u16) -> NetworkPolicy {
+        NetworkPolicy { resolver: Some(port), ..self }
     }
 
     /// Whether traffic to `destination` is allowed.
     ///
     /// # Errors
-    /// [`Denied::Destination`] when no rule grants it.
+    /// [`Denied::Destination`] when no rule grants it, [`Denied::Forbidden`] when one forbids it.
     pub fn check(&self, destination: Destination) -> Result<Allowed<Destination>, Denied> {
-        if self.allowlist(destination.protocol()).allows(destination.address(), destination.port()) {
-            Ok(Allowed::new(destination))
-        } else {
-            Err(Denied::Destination(destination))
+        let is_in = |lists: &ByProtocol| {
+            lists.of(destination.protocol()).contains(destination.address(), destination.port())
+        };
+        match (is_in(&self.allowed), is_in(&self.denied)) {
+            (true, false) => Ok(Allowed::new(destination)),
+            (true, true) => Err(Denied::Forbidden(destination)),
+            (false, _) => Err(Denied::Destination(destination)),
         }
     }
 
-    /// What one protocol may reach.
-    #[must_use]
-    pub fn allowlist(&self, protocol: Protocol) -> &Allowlist {
-        match protocol {
-            Protocol::Tcp => &self.tcp,
-            Protocol::Udp => &self.udp,
-            Protocol::Icmp => &self.icmp,
+    /// Where a connection that is wanted to `destination` goes.
+    ///
+    /// # Errors
+    /// As [`NetworkPolicy::check`].
+    pub fn route(&self, destination: Destination) -> Result<Route, Denied> {
+        match self.resolver {
+            Some(port) if destination == Destination::new(Protocol::Tcp, RESOLVER.into(), RESOLVER_PORT) => {
+                let real = Destination::new(Protocol::Tcp, Ipv4Addr::LOCALHOST.into(), port);
+                Ok(Route::Resolver(Allowed::new(real)))
+            }
+            _ => self.check(destination).map(Route::Direct),
         }
+    }
+
+    /// The port of 127.0.0.1 where the run's own resolver listens.
+    #[must_use]
+    pub fn resolver(&self) -> Option<u16> {
+        self.resolver
+    }
+
+    /// What the rules of one protocol allow, before any is denied.
+    #[must_use]
+    pub fn allowed(&self, protocol: Protocol) -> &Destinations {
+        self.allowed.of(protocol)
     }
 
     /// The ports of all TCP rules together, without their addresses: what a kernel that knows only ports can
     /// be told. [`KernelPorts::Any`] when some TCP rule grants any port.
     #[must_use]
     pub fn kernel_tcp_ports(&self) -> KernelPorts {
-        self.kernel_tcp_ports.clone()
+        let mut ports = KernelPorts::default();
+        let tcp = self.rules.allow.iter().filter(|rule| rule.protocol() == Protocol::Tcp);
+        tcp.for_each(|rule| ports.extend(rule.ports()));
+        ports
     }
 
-    /// Whether some rule is of this protocol.
+    /// Whether some rule allows something of this protocol.
     #[must_use]
     pub fn uses(&self, protocol: Protocol) -> bool {
-        // A rule always grants something: a name without an address does not build.
-        !self.allowlist(protocol).is_none()
+        self.rules.allow.iter().any(|rule| rule.protocol() == protocol)
     }
 
     /// Whether the protocol is used and not everything is allowed: its destinations have to be looked at.
     #[must_use]
     pub fn restricts(&self, protocol: Protocol) -> bool {
-        self.uses(protocol) && !self.allowlist(protocol).is_everything()
+        let denies = self.rules.deny.iter().any(|rule| rule.protocol() == protocol);
+        self.uses(protocol) && (denies || !self.allowed(protocol).is_everything())
     }
 
     /// The names and addresses that it was built from.
@@ -74,94 +124,149 @@ impl NetworkPolicy {
         &self.names
     }
 
-    fn grant(&mut self, rule: &NetRule) -> Result<(), BuildError> {
+    /// The rules that it was built from.
+    #[must_use]
+    pub fn rules(&self) -> &NetworkRules {
+        &self.rules
+    }
+}
+
+/// The address at which programs find the run's own resolver: in the synthetic `resolv.conf`. Nobody listens there:
+/// connections to it are led to the resolver. Of loopback, and of no use to anybody else.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 53, 53, 53);
+/// Its port, that of DNS.
+pub const RESOLVER_PORT: u16 = 53;
+
+/// Destinations, protocol by protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ByProtocol {
+    tcp: Destinations,
+    udp: Destinations,
+    icmp: Destinations,
+}
+
+impl ByProtocol {
+    fn of(&self, protocol: Protocol) -> &Destinations {
+        match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+            Protocol::Icmp => &self.icmp,
+        }
+    }
+
+    fn add(&mut self, rule: &NetRule, names: &Resolved) {
         let (list, ports) = match rule.protocol() {
             Protocol::Tcp => (&mut self.tcp, rule.ports()),
             Protocol::Udp => (&mut self.udp, rule.ports()),
             Protocol::Icmp => (&mut self.icmp, &Ports::Any),
         };
         match rule.host() {
-            Host::Any => list.grant_any(ports),
-            Host::Range(range) => list.grant_range(*range, ports),
-            Host::Subdomains(_) => return Err(BuildError::Subdomains { rule: Box::new(rule.clone()) }),
-            Host::Name(name) => {
-                let addresses = self.names.addresses(name);
-                if addresses.is_empty() {
-                    return Err(BuildError::Unresolved { rule: Box::new(rule.clone()), name: name.clone() });
-                }
-                addresses.iter().for_each(|address| list.grant_address(*address, ports));
+            Host::Any => list.add_any(ports),
+            Host::Range(range) => list.add_range(*range, ports),
+            named => {
+                let states = names.states().filter(|state| named.matches_name(&state.name));
+                states.flat_map(NameState::addresses).for_each(|address| list.add_address(address, ports));
             }
         }
-        if rule.protocol() == Protocol::Tcp {
-            self.kernel_tcp_ports.extend(ports);
-        }
-        Ok(())
     }
-}
-
-/// Why rules could not be combined. Each names the rule as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A rule for the names under a domain.
-    #[error("{}: names under a domain are not supported yet", rule.written())]
-    Subdomains {
-        /// The rule.
-        rule: Box<NetRule>,
-    },
-    /// A rule for a name that was given no address.
-    #[error("{}: the name {name} has no address", rule.written())]
-    Unresolved {
-        /// The first rule that mentions the name.
-        rule: Box<NetRule>,
-        /// The name.
-        name: String,
-    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn build(specs: &[&str]) -> Result<NetworkPolicy, BuildError> {
-        let rules: Vec<NetRule> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        NetworkPolicy::build(&rules, &Resolved::new())
+    fn parse(specs: &[&str]) -> Vec<NetRule> {
+        specs.iter().map(|spec| spec.parse().unwrap()).collect()
     }
 
-    #[test]
-    fn rules_that_cannot_be_kept_do_not_build() {
-        let error = build(&[":80", "*.Example.com:443"]).unwrap_err();
-        let text = r#"--net-allow "*.Example.com:443": names under a domain are not supported yet"#;
-        assert_eq!(error.to_string(), text);
-        let error = build(&["api.test:443"]).unwrap_err();
-        assert_eq!(error.to_string(), r#"--net-allow "api.test:443": the name api.test has no address"#);
+    fn build(allow: &[&str], deny: &[&str]) -> NetworkPolicy {
+        NetworkPolicy::build(NetworkRules { allow: parse(allow), deny: parse(deny) }, Resolved::new())
+    }
+
+    fn to(address: &str, port: u16) -> Destination {
+        Destination::new(Protocol::Tcp, address.parse().unwrap(), port)
+    }
+
+    fn state(name: &str, current: &[&str], retiring: &[&str]) -> NameState {
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        NameState { name: name.into(), current: parse(current), retiring: parse(retiring) }
     }
 
     #[test]
     fn the_kernel_is_told_the_ports_of_tcp_rules_alone() {
-        let ports = |specs: &[&str]| build(specs).unwrap().kernel_tcp_ports();
+        let ports = |specs: &[&str]| build(specs, &[]).kernel_tcp_ports();
         assert_eq!(ports(&[]), KernelPorts::Only([].into()));
         assert_eq!(ports(&["1.1.1.1:80", ":22", "udp://*:53"]), KernelPorts::Only([22, 80].into()));
         assert_eq!(ports(&["udp://*:*", "icmp://*"]), KernelPorts::Only([].into()));
         assert_eq!(ports(&["1.1.1.1:80", "10.0.0.0/8:*"]), KernelPorts::Any);
+        assert_eq!(ports(&["a.test:80", "*.test:443"]), KernelPorts::Only([80, 443].into()));
     }
 
     #[test]
     fn a_protocol_restricts_when_it_is_used_for_less_than_everything() {
-        let policy = build(&["1.1.1.1:80", "udp://*:*"]).unwrap();
+        let policy = build(&["1.1.1.1:80", "udp://*:*", "icmp://*"], &["icmp://10.0.0.1", "udp://[::1]:5"]);
         let of = |protocol| (policy.uses(protocol), policy.restricts(protocol));
         assert_eq!(of(Protocol::Tcp), (true, true));
-        assert_eq!(of(Protocol::Udp), (true, false));
-        assert_eq!(of(Protocol::Icmp), (false, false));
+        assert_eq!(of(Protocol::Udp), (true, true));
+        assert_eq!(of(Protocol::Icmp), (true, true));
+        let policy = build(&["udp://*:*"], &[":25"]);
+        assert!(!policy.restricts(Protocol::Udp) && !policy.uses(Protocol::Tcp));
+        assert!(build(&["udp://*:*"], &["udp://evil.test:1"]).restricts(Protocol::Udp));
+        assert!(build(&["udp://later.test:1"], &[]).uses(Protocol::Udp));
     }
 
     #[test]
     fn a_rule_for_the_unspecified_address_is_a_rule_for_loopback() {
-        let policy = build(&["0.0.0.0:80", "[::]:81"]).unwrap();
-        assert_eq!(policy.allowlist(Protocol::Tcp).to_string(), "127.0.0.1:80 [::1]:81");
-        let to = |address: &str, port| Destination::new(Protocol::Tcp, address.parse().unwrap(), port);
+        let policy = build(&["0.0.0.0:80", "[::]:81"], &[]);
+        assert_eq!(policy.allowed(Protocol::Tcp).to_string(), "127.0.0.1:80 [::1]:81");
         assert!(policy.check(to("0.0.0.0", 80)).is_ok());
         assert!(policy.check(to("::ffff:127.0.0.1", 80)).is_ok());
         assert_eq!(policy.check(to("::1", 80)), Err(Denied::Destination(to("::", 80))));
+    }
+
+    #[test]
+    fn what_is_denied_stays_denied_whatever_allows_it() {
+        let policy = build(&[":*", "10.0.0.1:80"], &["10.0.0.0/8:80,443", "[::1]:*", ":25"]);
+        for (address, port) in [("10.0.0.1", 80), ("10.9.9.9", 443), ("::", 7), ("1.1.1.1", 25)] {
+            assert_eq!(policy.check(to(address, port)), Err(Denied::Forbidden(to(address, port))));
+        }
+        assert!(policy.check(to("10.0.0.1", 81)).is_ok() && policy.check(to("1.1.1.1", 80)).is_ok());
+    }
+
+    #[test]
+    fn names_are_followed_under_allow_and_deny() {
+        let policy = build(&["api.test:80", "*.wild.test:443"], &["*.bad.wild.test:443", "evil.test:*"]);
+        assert_eq!(policy.check(to("10.0.0.1", 80)), Err(Denied::Destination(to("10.0.0.1", 80))));
+        let policy = policy
+            .with(state("api.test", &["10.0.0.1"], &["10.0.0.9"]))
+            .with(state("x.wild.test", &["10.0.0.2"], &[]))
+            .with(state("x.bad.wild.test", &["10.0.0.3"], &[]))
+            .with(state("wild.test", &["10.0.0.4"], &[]));
+        for (address, port) in [("10.0.0.1", 80), ("10.0.0.9", 80), ("10.0.0.2", 443)] {
+            assert!(policy.check(to(address, port)).is_ok(), "{address}");
+        }
+        assert_eq!(policy.check(to("10.0.0.3", 443)), Err(Denied::Forbidden(to("10.0.0.3", 443))));
+        for (address, port) in [("10.0.0.1", 443), ("10.0.0.4", 443), ("10.0.0.2", 80)] {
+            assert_eq!(policy.check(to(address, port)), Err(Denied::Destination(to(address, port))));
+        }
+        let moved = policy.with(state("evil.test", &["10.0.0.1"], &[]));
+        assert_eq!(moved.check(to("10.0.0.1", 80)), Err(Denied::Forbidden(to("10.0.0.1", 80))));
+        let gone = policy.with(state("api.test", &[], &[]));
+        assert!(gone.check(to("10.0.0.1", 80)).is_err());
+    }
+
+    #[test]
+    fn the_resolver_is_led_to_and_cannot_be_reached_by_itself() {
+        let policy = build(&["1.1.1.1:80"], &[]).with_resolver(4053).with(state("a", &["10.0.0.1"], &[]));
+        match policy.route(to("127.53.53.53", 53)) {
+            Ok(Route::Resolver(real)) => assert_eq!(*real.get(), to("127.0.0.1", 4053)),
+            other => panic!("{other:?}"),
+        }
+        for (address, port) in [("127.53.53.53", 54), ("127.0.0.1", 4053), ("127.0.0.1", 53)] {
+            assert!(policy.route(to(address, port)).is_err());
+        }
+        let udp = Destination::new(Protocol::Udp, RESOLVER.into(), 53);
+        assert!(policy.route(udp).is_err());
+        assert!(build(&[], &[]).route(to("127.53.53.53", 53)).is_err());
     }
 }

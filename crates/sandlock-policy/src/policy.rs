@@ -4,25 +4,39 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Base, FileRules, NetRule, RuleError};
+use crate::{Base, FileRules, NetRule, NetworkRules, RuleError};
 
 /// What a run may do. The default is no network, and the standard base to read.
 ///
 /// ```
 /// use sandlock_policy::Policy;
 /// let policy = Policy::new().allow("localhost:80")?.read("/srv/data").write("/tmp/work");
-/// assert_eq!(policy.network[0].to_string(), "localhost:80");
+/// assert_eq!(policy.network.allow[0].to_string(), "localhost:80");
 /// # Ok::<(), sandlock_policy::RuleError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Outbound traffic that is granted; no other is.
-    pub network: Vec<NetRule>,
+    /// Outbound traffic that is granted and refused.
+    pub network: NetworkRules,
+    /// How the names in those rules are understood.
+    pub names: NameRules,
     /// Files that are granted; no others are.
     pub files: FileRules,
     /// Unix datagram sockets may be made. Each send that could name a destination must be seen then.
     pub unix_datagrams: bool,
+}
+
+/// How names in rules are understood. The default follows them, and trusts no answer that leads to this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NameRules {
+    /// A name means for the whole run what it meant at its start.
+    pub pinned: bool,
+    /// A name that does not resolve does not stop the run.
+    pub may_fail: bool,
+    /// Any name may stand for an address of loopback, not only `localhost` and those of the machine's `hosts` file.
+    pub may_be_local: bool,
 }
 
 impl Policy {
@@ -37,7 +51,16 @@ impl Policy {
     /// # Errors
     /// [`RuleError`] when `spec` is not in the grammar of [`NetRule`].
     pub fn allow(mut self, spec: &str) -> Result<Policy, RuleError> {
-        self.network.push(spec.parse()?);
+        self.network.allow.push(spec.parse()?);
+        Ok(self)
+    }
+
+    /// Refuses the outbound traffic of one more rule, whatever grants it.
+    ///
+    /// # Errors
+    /// [`RuleError`] when `spec` is not in the grammar of [`NetRule`].
+    pub fn deny(mut self, spec: &str) -> Result<Policy, RuleError> {
+        self.network.deny.push(NetRule::parse_flag("--net-deny", spec)?);
         Ok(self)
     }
 
@@ -76,7 +99,14 @@ mod tests {
 
     #[test]
     fn a_policy_survives_toml_and_json() {
-        let policy = Policy::new().allow("udp://[::1]:53").unwrap().read("/a").write("/b").bare();
+        let policy = Policy::new()
+            .allow("udp://[::1]:53")
+            .unwrap()
+            .deny("a.test:1")
+            .unwrap()
+            .read("/a")
+            .write("/b")
+            .bare();
         let text = toml::to_string(&policy).unwrap();
         assert_eq!(toml::from_str::<Policy>(&text).unwrap(), policy);
         let text = serde_json::to_string(&policy).unwrap();
@@ -86,9 +116,9 @@ mod tests {
 
     #[test]
     fn an_unknown_field_or_a_wrong_rule_is_refused() {
-        assert!(toml::from_str::<Policy>("netwrok = []").is_err());
+        assert!(toml::from_str::<Policy>("netwrok = {}").is_err());
         assert!(toml::from_str::<Policy>("files.reed = []").is_err());
-        let error = toml::from_str::<Policy>(r#"network = ["example.com:http"]"#).unwrap_err();
+        let error = toml::from_str::<Policy>(r#"network.allow = ["example.com:http"]"#).unwrap_err();
         assert!(error.to_string().contains(r#"invalid port "http""#), "{error}");
     }
 }

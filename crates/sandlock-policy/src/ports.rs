@@ -71,6 +71,15 @@ impl PortSet {
         matches!(self, PortSet::Only(ports) if ports.is_empty())
     }
 
+    /// Whether all of `other` is in it. Of ICMP, which has no ports, both are empty.
+    pub(crate) fn covers(&self, other: &PortSet) -> bool {
+        match (self, other) {
+            (PortSet::Any, _) => true,
+            (PortSet::Only(_), PortSet::Any) => false,
+            (PortSet::Only(own), PortSet::Only(other)) => own.is_superset(other),
+        }
+    }
+
     pub(crate) fn extend(&mut self, ports: &Ports) {
         match (self, ports) {
             (PortSet::Any, _) => {}

@@ -3,13 +3,38 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::canonical;
 use crate::{Host, NetRule};
 
-/// Names and the addresses that they resolved to, in the order in which they were inserted.
+/// Names and the addresses that they stand for, in the order in which they were inserted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    entries: Vec<(String, Vec<IpAddr>)>,
+    entries: Vec<NameState>,
+}
+
+/// All that is known of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameState {
+    /// The name, written as [`Host::Name`] has it.
+    pub name: String,
+    /// What it stands for now: what programs are told, and may reach.
+    pub current: Vec<IpAddr>,
+    /// What it stood for a while ago: programs that were told then may still reach it.
+    pub retiring: Vec<IpAddr>,
+}
+
+impl NameState {
+    /// The addresses that a rule for the name speaks of.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.current.iter().chain(&self.retiring).copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.is_empty() && self.retiring.is_empty()
+    }
 }
 
 impl Resolved {
@@ -19,44 +44,67 @@ impl Resolved {
         Resolved::default()
     }
 
-    /// Records the addresses of `name`, written as [`Host::Name`] has it, and forgets earlier ones. The
-    /// addresses become canonical (IPv4-mapped is IPv4, unspecified is loopback) and unique; their order stays.
+    /// Records what `name` stands for now, and forgets what it stood for.
     pub fn insert(&mut self, name: impl Into<String>, addresses: impl IntoIterator<Item = IpAddr>) {
-        let name = name.into();
+        let (name, current) = (name.into(), addresses.into_iter().collect());
+        self.set(NameState { name, current, retiring: Vec::new() });
+    }
+
+    /// Replaces all that is known of a name. The addresses become canonical (IPv4-mapped is IPv4, unspecified is
+    /// loopback) and unique; their order stays. A name without any address is forgotten.
+    pub fn set(&mut self, state: NameState) {
         let mut seen = HashSet::new();
-        let addresses =
-            addresses.into_iter().map(canonical).filter(|address| seen.insert(*address)).collect();
-        match self.entries.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = addresses,
-            None => self.entries.push((name, addresses)),
+        let mut unique = |addresses: Vec<IpAddr>| {
+            addresses.into_iter().map(canonical).filter(|address| seen.insert(*address)).collect()
+        };
+        let NameState { name, current, retiring } = state;
+        let state = NameState { current: unique(current), retiring: unique(retiring), name };
+        let known = self.entries.iter().position(|known| known.name == state.name);
+        match (known, state.is_empty()) {
+            (Some(index), true) => drop(self.entries.remove(index)),
+            (Some(index), false) => self.entries[index] = state,
+            (None, true) => {}
+            (None, false) => self.entries.push(state),
         }
     }
 
-    /// The addresses of `name`; none when it is not known.
+    /// The addresses that `name` stands for now; none when it is not known.
     #[must_use]
     pub fn addresses(&self, name: &str) -> &[IpAddr] {
-        self.entries.iter().find(|(known, _)| known == name).map_or(&[], |(_, addresses)| addresses)
+        self.state(name).map_or(&[], |state| &state.current)
+    }
+
+    /// All that is known of `name`.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&NameState> {
+        self.entries.iter().find(|known| known.name == name)
+    }
+
+    /// All that is known, in order.
+    pub fn states(&self) -> impl Iterator<Item = &NameState> {
+        self.entries.iter()
     }
 
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(name, _)| name.as_str())
+        self.entries.iter().map(|state| state.name.as_str())
     }
 
-    /// The first name that has `address`.
+    /// The first name that has `address`, or had it a while ago.
     #[must_use]
     pub fn name_of(&self, address: IpAddr) -> Option<&str> {
         let address = canonical(address);
-        self.entries.iter().find(|(_, known)| known.contains(&address)).map(|(name, _)| name.as_str())
+        let state = self.entries.iter().find(|state| state.addresses().any(|known| known == address));
+        state.map(|state| state.name.as_str())
     }
 }
 
 /// The names that `rules` mention, each once and with the first rule that mentions it, in the order of the
 /// rules. Names under a domain (`*.example.com`) are not among them: nobody can list those.
 #[must_use]
-pub fn names_to_resolve(rules: &[NetRule]) -> Vec<(String, &NetRule)> {
+pub fn names_to_resolve<'a>(rules: impl IntoIterator<Item = &'a NetRule>) -> Vec<(String, &'a NetRule)> {
     let mut seen = HashSet::new();
-    let named = rules.iter().filter_map(|rule| match rule.host() {
+    let named = rules.into_iter().filter_map(|rule| match rule.host() {
         Host::Name(name) => Some((name, rule)),
         _ => None,
     });
@@ -80,6 +128,22 @@ mod tests {
         assert_eq!(resolved.name_of(expected[1]), Some("b"));
         resolved.insert("b", []);
         assert_eq!(resolved.name_of(expected[1]), Some("a"));
+    }
+
+    #[test]
+    fn an_address_is_current_or_retiring_never_both() {
+        let mut resolved = Resolved::new();
+        let [old, new] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
+        let state = |current: &[IpAddr], retiring: &[IpAddr]| NameState {
+            name: "a".into(),
+            current: current.to_vec(),
+            retiring: retiring.to_vec(),
+        };
+        resolved.set(state(&[new], &[old, new]));
+        assert_eq!(resolved.states().collect::<Vec<_>>(), [&state(&[new], &[old])]);
+        assert_eq!((resolved.addresses("a"), resolved.name_of(old)), (&[new][..], Some("a")));
+        resolved.set(state(&[], &[]));
+        assert_eq!(resolved, Resolved::new());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use sandlock_policy::{
-    Denied, Destination, Host, NetRule, NetworkPolicy, Ports, Protocol, Resolved, escape_terminal,
-    names_to_resolve,
+    Denied, Destination, Host, NetRule, NetworkPolicy, NetworkRules, Ports, Protocol, Resolved,
+    escape_terminal, names_to_resolve,
 };
 
 proptest! {
@@ -30,27 +30,28 @@ proptest! {
 
     #[test]
     fn the_check_agrees_with_a_walk_over_the_rules(
-        rules in prop::collection::vec(rules(), 0..6),
+        allow in prop::collection::vec(rules(), 0..6),
+        deny in prop::collection::vec(rules(), 0..3),
         destination in destinations(),
     ) {
-        let resolved = resolve(&rules);
-        let rules: Vec<_> = rules.into_iter().filter(|rule| !matches!(rule.host(), Host::Subdomains(_))).collect();
-        let policy = NetworkPolicy::build(&rules, &resolved).unwrap();
-        let expected = rules.iter().any(|rule| grants(rule, &resolved, &destination));
-        prop_assert_eq!(policy.check(destination).is_ok(), expected);
-        let list = policy.allowlist(destination.protocol());
-        prop_assert_eq!(list.allows(destination.address(), destination.port()), expected);
-        if expected && destination.protocol() == Protocol::Tcp {
+        let rules = NetworkRules { allow, deny };
+        let resolved = resolve(rules.iter());
+        let policy = NetworkPolicy::build(rules.clone(), resolved.clone());
+        let some = |rules: &[NetRule]| rules.iter().any(|rule| grants(rule, &resolved, &destination));
+        let (allowed, denied) = (some(&rules.allow), some(&rules.deny));
+        prop_assert_eq!(policy.check(destination).is_ok(), allowed && !denied);
+        let list = policy.allowed(destination.protocol());
+        prop_assert_eq!(list.contains(destination.address(), destination.port()), allowed);
+        if allowed && destination.protocol() == Protocol::Tcp {
             prop_assert!(policy.kernel_tcp_ports().contains(destination.port()));
         }
     }
 
     #[test]
     fn a_rule_of_one_protocol_grants_no_other(rule in rules(), destination in destinations()) {
-        let rules = [rule];
-        let Ok(policy) = NetworkPolicy::build(&rules, &resolve(&rules)) else { return Ok(()) };
-        prop_assert!(policy.uses(rules[0].protocol()));
-        if rules[0].protocol() != destination.protocol() {
+        let policy = build(rule.clone(), resolve([&rule]));
+        prop_assert!(policy.uses(rule.protocol()));
+        if rule.protocol() != destination.protocol() {
             prop_assert!(policy.check(destination).is_err());
             prop_assert!(!policy.uses(destination.protocol()));
         }
@@ -69,8 +70,7 @@ proptest! {
             names.insert("api.test", [destination.address()]);
         }
         if let Some(hint) = Denied::Destination(destination).hint(&names) {
-            let rules = [hint.strip_prefix("--net-allow ").unwrap().parse().unwrap()];
-            let policy = NetworkPolicy::build(&rules, &names).unwrap();
+            let policy = build(hint.strip_prefix("--net-allow ").unwrap().parse().unwrap(), names);
             prop_assert!(policy.check(destination).is_ok(), "{hint}");
         } else {
             prop_assert_eq!(destination.port(), 0);
@@ -105,7 +105,10 @@ fn grants(rule: &NetRule, resolved: &Resolved, to: &Destination) -> bool {
         Host::Range(range) if range.to_string() == "0.0.0.0/32" => to.address() == Ipv4Addr::LOCALHOST,
         Host::Range(range) if range.to_string() == "::/128" => to.address() == Ipv6Addr::LOCALHOST,
         Host::Range(range) => range.contains(&to.address()),
-        Host::Subdomains(_) => false,
+        Host::Subdomains(domain) => {
+            let below = |name: &str| name.ends_with(&format!(".{domain}"));
+            resolved.names().any(|name| below(name) && resolved.addresses(name).contains(&to.address()))
+        }
     };
     let port = match rule.ports() {
         _ if rule.protocol() == Protocol::Icmp => true,
@@ -115,7 +118,11 @@ fn grants(rule: &NetRule, resolved: &Resolved, to: &Destination) -> bool {
     rule.protocol() == to.protocol() && host && port
 }
 
-fn resolve(rules: &[NetRule]) -> Resolved {
+fn build(rule: NetRule, names: Resolved) -> NetworkPolicy {
+    NetworkPolicy::build(NetworkRules { allow: vec![rule], deny: Vec::new() }, names)
+}
+
+fn resolve<'a>(rules: impl IntoIterator<Item = &'a NetRule>) -> Resolved {
     let mut resolved = Resolved::new();
     for (index, (name, _)) in names_to_resolve(rules).into_iter().enumerate() {
         let last = u8::try_from(index % 4).unwrap();

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use sandlock_policy::{
-    Allowlist, Destination, Host, NetRule, NetworkPolicy, Ports, Protocol, Resolved, RuleError,
-    names_to_resolve,
+    Destination, Destinations, Host, NetRule, NetworkPolicy, NetworkRules, Ports, Protocol, Resolved,
+    RuleError, hosts_file, names_to_resolve,
 };
 use serde::Deserialize;
 
@@ -17,6 +17,7 @@ struct Vectors {
     rule: Vec<Accepted>,
     reject: Vec<Rejected>,
     resolve: Vec<Resolution>,
+    hosts: Vec<Hosts>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,15 @@ struct Resolution {
     tcp: String,
     udp: String,
     icmp: String,
+    hosts: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hosts {
+    rootfs: String,
+    pinned: String,
+    file: String,
 }
 
 #[test]
@@ -92,7 +102,8 @@ fn rejected_rules_say_why() {
 fn resolved_rules_grant_what_the_vectors_say() {
     for vector in vectors().resolve {
         let rules: Vec<NetRule> = vector.specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        let policy = NetworkPolicy::build(&rules, &resolve(&rules)).unwrap();
+        let resolved = resolve(&rules);
+        let policy = NetworkPolicy::build(NetworkRules { allow: rules, deny: Vec::new() }, resolved);
         for (protocol, expected) in
             [(Protocol::Tcp, &vector.tcp), (Protocol::Udp, &vector.udp), (Protocol::Icmp, &vector.icmp)]
         {
@@ -103,6 +114,31 @@ fn resolved_rules_grant_what_the_vectors_say() {
         let names: Vec<_> = policy.names().names().collect();
         let mentioned = vector.specs.iter().any(|spec| spec.contains("localhost"));
         assert_eq!(names, if mentioned { vec!["localhost"] } else { vec![] });
+        let hosts = hosts_file(None, &policy);
+        match vector.hosts.as_str() {
+            "none" => assert_eq!(names.len(), 0),
+            _ => assert!(LOCALHOST.iter().all(|address| hosts.contains(&format!("{address} localhost\n")))),
+        }
+    }
+}
+
+#[test]
+fn hosts_files_are_what_the_vectors_say() {
+    for Hosts { rootfs, pinned, file } in vectors().hosts {
+        let image = match rootfs.as_str() {
+            "no rootfs" => None,
+            "a rootfs without the file, or an unreadable one" => Some(""),
+            image => Some(image),
+        };
+        let mut names = Resolved::new();
+        let mut allow = Vec::new();
+        for line in pinned.lines() {
+            let (address, name) = line.split_once(' ').unwrap();
+            names.insert(name, [address.parse().unwrap()]);
+            allow.push(format!("{name}:443").parse().unwrap());
+        }
+        let policy = NetworkPolicy::build(NetworkRules { allow, deny: Vec::new() }, names);
+        assert_eq!(hosts_file(image, &policy), file, "{rootfs:?} {pinned:?}");
     }
 }
 
@@ -147,7 +183,7 @@ impl Grants<'_> {
             _ => panic!("{}: no assertion for {expected:?}", self.context),
         };
         assert_eq!(self.list().to_string(), summary, "{}", self.context);
-        assert_eq!(self.list().is_none(), !used, "{}", self.context);
+        assert_eq!(self.list().is_empty(), !used, "{}", self.context);
         assert_eq!(self.list().is_everything(), summary == "everything", "{}", self.context);
         assert_eq!(self.policy.uses(self.protocol), used, "{}", self.context);
         assert_eq!(self.policy.restricts(self.protocol), used && summary != "everything", "{}", self.context);
@@ -163,15 +199,15 @@ impl Grants<'_> {
             let ip: IpAddr = address.parse().unwrap();
             for port in tried {
                 let expected = addresses.contains(address) && (icmp || any || ports.contains(port));
-                assert_eq!(self.list().allows(ip, *port), expected, "{} {address} {port}", self.context);
+                assert_eq!(self.list().contains(ip, *port), expected, "{} {address} {port}", self.context);
                 let checked = self.policy.check(Destination::new(self.protocol, ip, *port));
                 assert_eq!(checked.is_ok(), expected, "{} {address} {port}", self.context);
             }
         }
     }
 
-    fn list(&self) -> &Allowlist {
-        self.policy.allowlist(self.protocol)
+    fn list(&self) -> &Destinations {
+        self.policy.allowed(self.protocol)
     }
 }
 

@@ -151,7 +151,7 @@ impl Trial {
         let mut policy = Policy::new();
         if let Ok(Servers { allowed, refused }) = &self.servers {
             command.extend([&allowed.address, &refused.address].map(|address| address.to_string().into()));
-            policy.network.extend(allowed.address.to_string().parse());
+            policy.network.allow.extend(allowed.address.to_string().parse());
         }
         let mut options = Options::new(policy, command);
         options.directory = Some(self.place.path().join("inside"));

@@ -1,4 +1,4 @@
-//! What the rules of one protocol grant, in the form that a check walks.
+//! The destinations that the rules of one protocol speak of, in the form that a check walks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,20 +10,20 @@ use crate::address::canonical;
 use crate::host::write_range;
 use crate::{PortSet, Ports};
 
-/// The addresses and ports that one protocol may reach. The default allows nothing.
+/// A set of addresses and ports, of one protocol. The default is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allowlist {
+pub struct Destinations {
     everything: bool,
     any_address: PortSet,
     addresses: HashMap<IpAddr, PortSet>,
     ranges: Vec<(IpNet, PortSet)>,
 }
 
-impl Allowlist {
-    /// Whether traffic to `address` and `port` is allowed; the port of ICMP is 0. Costs one hash lookup and a
-    /// walk over the ranges.
+impl Destinations {
+    /// Whether `address` and `port` are in it; the port of ICMP is 0. Costs one hash lookup and a walk over the
+    /// ranges.
     #[must_use]
-    pub fn allows(&self, address: IpAddr, port: u16) -> bool {
+    pub fn contains(&self, address: IpAddr, port: u16) -> bool {
         if self.everything || self.any_address.contains(port) {
             return true;
         }
@@ -32,36 +32,36 @@ impl Allowlist {
             || self.ranges.iter().any(|(range, ports)| ports.contains(port) && range.contains(&address))
     }
 
-    /// Whether nothing is allowed.
+    /// Whether nothing is in it.
     #[must_use]
-    pub fn is_none(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         !self.everything && self.any_address.is_empty() && self.addresses.is_empty() && self.ranges.is_empty()
     }
 
-    /// Whether any port of any address is allowed.
+    /// Whether any port of any address is in it.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.everything
     }
 
-    /// Grants `ports` on any address.
-    pub(crate) fn grant_any(&mut self, ports: &Ports) {
+    /// Adds `ports` on any address.
+    pub(crate) fn add_any(&mut self, ports: &Ports) {
         match ports {
             Ports::Any => self.everything = true,
             Ports::List(_) => self.any_address.extend(ports),
         }
     }
 
-    /// Grants `ports` of one address, in any of its forms.
-    pub(crate) fn grant_address(&mut self, address: IpAddr, ports: &Ports) {
+    /// Adds `ports` of one address, in any of its forms.
+    pub(crate) fn add_address(&mut self, address: IpAddr, ports: &Ports) {
         self.addresses.entry(canonical(address)).or_default().extend(ports);
     }
 
-    /// Grants `ports` of a range. A range of one address is that address, so that `0.0.0.0` means loopback in
+    /// Adds `ports` of a range. A range of one address is that address, so that `0.0.0.0` means loopback in
     /// a rule as it does in a call.
-    pub(crate) fn grant_range(&mut self, range: IpNet, ports: &Ports) {
+    pub(crate) fn add_range(&mut self, range: IpNet, ports: &Ports) {
         if range.prefix_len() == range.max_prefix_len() {
-            return self.grant_address(range.addr(), ports);
+            return self.add_address(range.addr(), ports);
         }
         if let Some((_, granted)) = self.ranges.iter_mut().find(|(known, _)| *known == range) {
             return granted.extend(ports);
@@ -72,13 +72,13 @@ impl Allowlist {
     }
 }
 
-/// `none`, `everything`, or the grants as `HOST:PORTS` in a stable order, a space between two.
-impl fmt::Display for Allowlist {
+/// `none`, `everything`, or its parts as `HOST:PORTS` in a stable order, a space between two.
+impl fmt::Display for Destinations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.everything {
             return f.write_str("everything");
         }
-        if self.is_none() {
+        if self.is_empty() {
             return f.write_str("none");
         }
         let mut space = "";
