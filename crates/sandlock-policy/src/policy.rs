@@ -1,6 +1,7 @@
 //! All that a user grants to one run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub struct Policy {
 }
 
 /// How names in rules are understood. The default follows them, and trusts no answer that leads to this machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NameRules {
     /// A name means for the whole run what it meant at its start.
@@ -37,6 +38,15 @@ pub struct NameRules {
     pub may_fail: bool,
     /// Any name may stand for an address of loopback, not only `localhost` and those of the machine's `hosts` file.
     pub may_be_local: bool,
+    /// How long an address may still be reached after its name has stopped to stand for it.
+    pub grace: Duration,
+}
+
+impl Default for NameRules {
+    fn default() -> NameRules {
+        let grace = Duration::from_secs(600);
+        NameRules { pinned: false, may_fail: false, may_be_local: false, grace }
+    }
 }
 
 impl Policy {
