@@ -1,10 +1,12 @@
 //! Servers on loopback that say what *they* saw: a sandbox is judged at the receiving side.
 
 mod datagram;
+mod names;
 mod stream;
 mod thread;
 
 pub use datagram::UdpServer;
+pub use names::{Asked, NameServer, Zone};
 pub use stream::{TcpServer, UnixServer};
 
 /// What came to a server, in order of arrival: one connection with all its bytes, or one datagram.
