@@ -98,8 +98,13 @@ impl Plan {
             home,
             temporary.as_ref().map(Temporary::path),
         )?;
-        let resolved = sandlock_names::resolve(&options.policy.network, RESOLVE_LIMIT)?;
-        let network = NetworkPolicy::build(options.policy.network.clone(), resolved);
+        let resolution = sandlock_names::resolve(
+            &options.policy.network,
+            &options.policy.names,
+            &sandlock_names::Upstream::system(),
+            RESOLVE_LIMIT,
+        )?;
+        let network = NetworkPolicy::build(options.policy.network.clone(), resolution.names);
         let needs = needs(&network, &kernel, &options);
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use sandlock_policy::NetRule;
+use sandlock_policy::{Denied, NetRule};
 
 /// Why names could not be resolved. Each variant about a name has the first rule that mentions it, and its text
 /// begins with that rule as the user wrote it: `--net-allow "nosuch.invalid:443": …`.
@@ -27,6 +27,16 @@ pub enum ResolveError {
         rule: Box<NetRule>,
         /// The name.
         name: String,
+    },
+    /// The name stands only for addresses that a name may not stand for.
+    #[error("{}: {denied}", rule.written())]
+    Refused {
+        /// The rule.
+        rule: Box<NetRule>,
+        /// The name.
+        name: String,
+        /// The first of the addresses, and why. Its [hint](Denied::hint) is the flag that would help.
+        denied: Box<Denied>,
     },
     /// The resolver did not answer in time. Threads may still wait for it.
     #[error("{}: the name {name} did not resolve within {limit:?}", rule.written())]
