@@ -39,7 +39,7 @@ impl Announcements {
     }
 
     /// Whether a connection from this address was announced, or is within a while. An announcement is for one connection.
-    pub(crate) async fn expect(&self, client: SocketAddr) -> bool {
+    pub(crate) async fn expect(&self, client: SocketAddr, patience: Duration) -> bool {
         let waiting = {
             let mut inner = self.lock();
             inner.forget(Instant::now());
@@ -51,7 +51,7 @@ impl Announcements {
             inner.waiting.insert(client, sender);
             receiver
         };
-        let announced = matches!(timeout(PATIENCE, waiting).await, Ok(Ok(())));
+        let announced = matches!(timeout(patience, waiting).await, Ok(Ok(())));
         if !announced {
             self.lock().waiting.remove(&client);
         }
@@ -78,6 +78,38 @@ mod tests {
 
     fn client(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
+    }
+
+    fn expect(announcements: &Announcements, port: u16) -> bool {
+        let runtime = crate::runtime::runtime().unwrap();
+        runtime.block_on(announcements.expect(client(port), Duration::from_millis(50)))
+    }
+
+    #[test]
+    fn an_announcement_is_for_one_connection() {
+        let announcements = Announcements::default();
+        announcements.announce(client(1), Instant::now());
+        assert!(!expect(&announcements, 2));
+        assert!(expect(&announcements, 1));
+        assert!(!expect(&announcements, 1));
+        assert!(announcements.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn an_announcement_that_comes_late_is_for_the_one_that_waits() {
+        let announcements = Announcements::default();
+        std::thread::scope(|scope| {
+            let expected = scope.spawn(|| {
+                let runtime = crate::runtime::runtime().unwrap();
+                runtime.block_on(announcements.expect(client(1), PATIENCE))
+            });
+            while announcements.lock().waiting.is_empty() {
+                std::thread::yield_now();
+            }
+            announcements.announce(client(1), Instant::now());
+            assert!(expected.join().unwrap());
+        });
+        assert!(announcements.lock().announced.is_empty());
     }
 
     #[test]

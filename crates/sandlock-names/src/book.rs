@@ -50,6 +50,19 @@ pub(crate) struct Found {
     pub(crate) serial: u64,
 }
 
+impl Known {
+    /// A program may use for so long what it is told now; it is not forgotten before.
+    fn keep(&mut self, left: Duration, how: &NameRules, now: Instant) {
+        if let Some(learned) = &mut self.learned
+            && !how.pinned
+            && !self.entry.is_kept()
+        {
+            let kept = left.max(KEPT_AT_LEAST).checked_add(how.grace);
+            learned.forgotten = learned.forgotten.max(kept.and_then(|kept| now.checked_add(kept)));
+        }
+    }
+}
+
 impl Book {
     pub(crate) fn new(rules: Arc<NetworkRules>, how: NameRules) -> Book {
         Book { names: HashMap::new(), rules, how, questions: 0 }
@@ -81,7 +94,10 @@ impl Book {
             serial: 0,
             learned: Some(Learned { forgotten: None, last_question: questions }),
         });
-        (known.entry.learn(addresses, links, life, now), pushed_out)
+        let change = known.entry.learn(addresses, links, life, now);
+        // Whoever asked may be gone by now.
+        known.keep(life, &self.how, now);
+        (change, pushed_out)
     }
 
     /// The name stands for nothing any more. Whether that is new.
@@ -121,10 +137,8 @@ impl Book {
         };
         if let Some(learned) = &mut known.learned {
             learned.last_question = self.questions;
-            let kept = left.max(KEPT_AT_LEAST).checked_add(self.how.grace);
-            let until = kept.filter(|_| !self.how.pinned).and_then(|kept| now.checked_add(kept));
-            learned.forgotten = learned.forgotten.max(until);
         }
+        known.keep(left, &self.how, now);
         let entry = &known.entry;
         (!entry.current().is_empty()).then(|| Found {
             links: entry.links().to_vec(),
@@ -177,7 +191,8 @@ mod tests {
     use super::*;
 
     fn book(how: NameRules) -> Book {
-        Book::new(Arc::new(NetworkRules::default()), how)
+        let deny = vec!["*.denied:1".parse().unwrap()];
+        Book::new(Arc::new(NetworkRules { allow: Vec::new(), deny }), how)
     }
 
     fn learn(book: &mut Book, name: &str, now: Instant) -> Option<String> {
@@ -207,12 +222,14 @@ mod tests {
         learn(&mut book, "a", now);
         assert_eq!(book.ask("a", now).unwrap().left, Duration::from_secs(5));
         assert_eq!(book.next_expiry(), Some(now + Duration::from_secs(70)));
+        learn(&mut book, "a.denied", now);
         let later = now + Duration::from_secs(69);
         assert!(book.expire(later).is_empty());
         assert_eq!(book.ask("a", later).unwrap().left, Duration::ZERO);
         assert!(book.expire(now + Duration::from_secs(70)).is_empty());
         assert_eq!(book.expire(later + Duration::from_secs(70)), ["a"]);
-        assert!(book.state("a").current.is_empty() && book.names.is_empty());
+        assert!(book.state("a").current.is_empty());
+        assert_eq!(book.names.keys().collect::<Vec<_>>(), ["a.denied"]);
     }
 
     #[test]

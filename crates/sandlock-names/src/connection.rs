@@ -13,7 +13,7 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::Happening;
-use crate::announcements::Announcements;
+use crate::announcements::{Announcements, PATIENCE};
 use crate::frame::{self, Frames};
 use crate::query::{Asked, NoQuestion};
 use crate::run::{Outcome, Run};
@@ -41,7 +41,7 @@ pub(crate) async fn accept(run: Rc<Run>, listener: TcpListener, announcements: A
         }
         let (run, announcements) = (Rc::clone(&run), Arc::clone(&announcements));
         spawn_local(async move {
-            if announcements.expect(client).await {
+            if announcements.expect(client, PATIENCE).await {
                 serve(&run, &stream).await;
             }
             drop(this);

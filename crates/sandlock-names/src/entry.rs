@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use hickory_proto::rr::Name;
 use sandlock_policy::NameState;
 
-/// How many former addresses of a name are kept: the latest. More than a name has that rotates every second and is
-/// followed for the default grace.
-const MOST_RETIRING: usize = 1024;
+/// How many former addresses of a name are kept: the latest. More than a name has that rotates every second through the
+/// default grace; and all that is known of one fits a message to the supervisor, of 32 KiB, whatever the addresses.
+const MOST_RETIRING: usize = 640;
 
 /// What is known of one name.
 #[derive(Debug)]
@@ -95,6 +95,11 @@ impl Entry {
         self.retiring.iter().filter_map(|old| old.until).min()
     }
 
+    /// Whether its addresses are kept for the whole run.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.grace == Grace::Ever
+    }
+
     pub(crate) fn current(&self) -> &[IpAddr] {
         &self.current
     }
@@ -170,7 +175,7 @@ mod tests {
     fn former_addresses_are_bounded() {
         let start = Instant::now();
         let mut entry = Entry::new(Grace::Ever, start);
-        for n in 0..5000u32 {
+        for n in 0..2000u32 {
             learn(&mut entry, &[&std::net::Ipv4Addr::from(n + (10 << 24)).to_string()], start);
         }
         assert_eq!(entry.retiring.len(), MOST_RETIRING);

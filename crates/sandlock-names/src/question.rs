@@ -69,3 +69,65 @@ impl Question {
         (response && about && message.metadata.op_code == OpCode::Query).then_some(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chain::Chain;
+
+    fn question() -> Question {
+        Question { id: 0x0708, query: Query::query(wire_name("a.test").unwrap(), RecordType::A) }
+    }
+
+    /// As a server might, with nonsense at the end.
+    fn answer(flags: u8, counts: [u8; 3], rest: &[u8]) -> Vec<u8> {
+        let [answers, authorities, additionals] = counts;
+        let head = [7, 8, 0x80 | flags, 0, 0, 1, 0, answers, 0, authorities, 0, additionals];
+        [&head[..], b"\x01a\x04test\x00\x00\x01\x00\x01", rest].concat()
+    }
+
+    #[test]
+    fn an_answer_has_the_id_and_the_question() {
+        let good = answer(0, [0; 3], &[]);
+        assert!(question().answer(&good).is_some());
+        for at in [0, 1, 2, 13, 15, 21, 23] {
+            let mut bad = good.clone();
+            bad[at] ^= 0x80;
+            assert!(question().answer(&bad).is_none(), "{at}");
+        }
+        let mut other_case = good;
+        other_case[13] = b'A';
+        assert!(question().answer(&other_case).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_server_are_a_panic(
+            flags in any::<u8>(),
+            counts in any::<[u8; 3]>(),
+            rest in proptest::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let _ = question().answer(&rest);
+            if let Some(message) = question().answer(&answer(flags, counts, &rest)) {
+                let name = wire_name("a.test").unwrap();
+                let _ = Chain::new().follow(&name, RecordType::A, &message);
+            }
+        }
+
+        #[test]
+        fn a_good_answer_with_some_bad_bytes_is_no_panic(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let record = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x09\x00\x04\x01b\xc0\x0e";
+            let address = b"\x01b\xc0\x0e\x00\x01\x00\x01\x00\x00\x00\x09\x00\x04\x7f\x00\x00\x09";
+            let mut bytes = answer(0, [2, 0, 0], &[&record[..], address].concat());
+            changes.into_iter().for_each(|(at, byte)| *at.get_mut(&mut bytes) = byte);
+            let (name, mut chain) = (wire_name("a.test").unwrap(), Chain::new());
+            if let Some(message) = question().answer(&bytes) {
+                let _ = chain.follow(&name, RecordType::A, &message);
+            }
+        }
+    }
+}

@@ -74,3 +74,19 @@ impl Refresh {
         self.refused = refused;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_tried_again_ever_later_but_every_minute() {
+        let mut refresh = Refresh::new("a".into(), true, HashSet::new());
+        let mut seconds = || {
+            let now = Instant::now();
+            (refresh.back_off() - now).as_secs_f64().round() as u64
+        };
+        let tried: Vec<_> = std::iter::repeat_with(&mut seconds).take(8).collect();
+        assert_eq!(tried, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

@@ -153,3 +153,27 @@ fn dropping_the_service_ends_it_at_once_whatever_is_open() {
     assert_eq!(program.receive(), None);
     assert!(std::net::TcpStream::connect(address).is_err());
 }
+
+#[test]
+fn what_programs_ask_for_at_once_is_bounded_and_leaves_room_for_the_rules() {
+    let server = NameServer::start();
+    for n in 0..60 {
+        server.set(&format!("n{n}.wild.test"), Zone::silence());
+    }
+    server.set("api.test", Zone::addresses(["127.0.0.11"]).ttl(1));
+    let harness = Harness::start(server, &["*.wild.test:443", "api.test:443"], &[], local());
+    let mut programs: Vec<_> = (0..60).map(|_| harness.connect()).collect();
+    for (n, program) in programs.iter_mut().enumerate() {
+        program.send(&question(1, &format!("n{n}.wild.test"), RecordType::A)).unwrap();
+    }
+    let before = harness.server.count("api.test");
+    wait("refreshed", || harness.server.count("api.test") > before);
+    let names: std::collections::HashSet<_> = harness
+        .server
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.name != "api.test")
+        .map(|asked| asked.name)
+        .collect();
+    assert_eq!(names.len(), 24);
+}

@@ -14,5 +14,4 @@ mod answers;
 mod connections;
 mod following;
 mod harness;
-mod latency;
 mod starting;
