@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     /// No answer came in time.
     #[error("no name server answered in time")]
     Silent,
+    /// Programs ask for too much at once.
+    #[error("too many other names are being asked for")]
+    Busy,
     /// The server says that it cannot or will not answer.
     #[error("the name server answered {0}")]
     Code(ResponseCode),

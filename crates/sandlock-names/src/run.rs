@@ -20,6 +20,8 @@ use crate::{Answer, Failure, Happening, Outbox, Upstream};
 /// the names of the rules from being refreshed.
 const FOR_PROGRAMS: usize = 24;
 const FOR_REFRESHING: usize = 8;
+/// How long a lookup waits for its turn, so that those whose programs went on to other names do not pile up.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
 /// How long a program waits for a lookup, and for what it found to have effect.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 const ENFORCED_LIMIT: Duration = Duration::from_secs(2);
@@ -231,7 +233,9 @@ struct UnderWay {
 impl UnderWay {
     async fn finish(&self) -> Looked {
         let (run, name) = (&self.run, &self.name);
-        let _permit = run.asking.acquire().await;
+        let Ok(_permit) = timeout(TURN_LIMIT, run.asking.acquire()).await else {
+            return Err(Failure::Busy);
+        };
         let (looked, refused) = run.look_up(name).await;
         refused.into_iter().for_each(|denied| run.tell(Happening::Refused(denied)));
         match &looked {
@@ -251,5 +255,30 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.run.under_way.borrow_mut().remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandlock_policy::NameState;
+
+    use super::*;
+
+    struct Deaf;
+
+    impl Outbox for Deaf {
+        fn name(&mut self, _: u64, _: &NameState) {}
+        fn happened(&mut self, _: Happening) {}
+    }
+
+    impl Run {
+        /// The names of a run that grants these, whose name server is not there.
+        pub(crate) fn of_nobody(allow: &[&str]) -> Rc<Run> {
+            let allow = allow.iter().map(|spec| spec.parse().unwrap()).collect();
+            let rules = Arc::new(NetworkRules { allow, deny: Vec::new() });
+            let upstream = Upstream::server(([127, 0, 0, 1], 1).into());
+            let (_, enforced) = watch::channel(0);
+            Rc::new(Run::new(rules, NameRules::default(), upstream, Box::new(Deaf), enforced))
+        }
     }
 }
