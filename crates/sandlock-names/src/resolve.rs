@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::route::has_route;
 use crate::runtime::runtime;
-use crate::take::Taken;
+use crate::take::{Taken, is_granted};
 use crate::{Answer, Failure, Happening, ResolveError, Upstream};
 
 /// How many names are asked for at once.
@@ -67,7 +67,9 @@ fn resolve_with(
     let mut resolution = Resolution::default();
     for ((name, rule), answer) in names.into_iter().zip(answers) {
         if let Err(why) = resolution.add(&name, answer, rules, how, &has_route) {
-            if !how.may_fail {
+            // Resolvers that block a name say that it is nowhere, or here: then there is nothing to deny.
+            let blocked = why == Failure::Refused && !is_granted(&name, rules);
+            if !how.may_fail && !blocked {
                 runtime.shutdown_background();
                 return Err(error(rule, name, why, limit, &resolution));
             }
@@ -174,6 +176,23 @@ mod tests {
     }
 
     const LIMIT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_denied_name_that_is_blocked_elsewhere_does_not_stop_the_run() {
+        let rules = |deny: bool| {
+            let rules = rules(&["ads:1"]).allow;
+            match deny {
+                true => NetworkRules { allow: Vec::new(), deny: rules },
+                false => NetworkRules { allow: rules, deny: Vec::new() },
+            }
+        };
+        let upstream = upstream(|_| Ok(vec!["0.0.0.0".parse().unwrap(), "127.0.0.1".parse().unwrap()]));
+        let how = NameRules::default();
+        assert!(resolve_with(&rules(false), &how, &upstream, LIMIT, |_| true).is_err());
+        let resolution = resolve_with(&rules(true), &how, &upstream, LIMIT, |_| true).unwrap();
+        assert!(resolution.names.names().next().is_none());
+        assert_eq!(resolution.happened.len(), 3);
+    }
 
     #[test]
     fn success_leaves_no_thread() {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use sandlock_policy::{Denied, NameRules, NetworkRules, check_answer};
+use sandlock_policy::{AnswerRefusal, Denied, NameRules, NetworkRules, check_answer};
 
 use crate::{Answer, Failure};
 
@@ -21,8 +21,9 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Looks at every address. Those that this host has no route for are left out, unless a rule denies the name:
-    /// a route may come.
+    /// Looks at every address. Those that this host has no route for are left out, unless a rule denies the name: a route
+    /// may come. And a name that rules only deny may stand for the metadata of a cloud: nothing is opened by that, and
+    /// what else allows any address must not open it.
     pub(crate) fn of(
         name: &str,
         answer: &Answer,
@@ -32,7 +33,8 @@ impl Taken {
     ) -> Taken {
         let mut taken = Taken::default();
         let mut seen = HashSet::new();
-        let anywhere = is_denied(name, rules);
+        let denied = is_denied(name, rules);
+        let only_denied = denied && !is_granted(name, rules);
         for address in answer.addresses.iter().map(IpAddr::to_canonical) {
             if taken.addresses.len() + taken.refused.len() == MOST_ADDRESSES {
                 break;
@@ -41,8 +43,11 @@ impl Taken {
                 continue;
             }
             match check_answer(address, how.may_be_local || answer.own) {
+                Err(AnswerRefusal::Metadata | AnswerRefusal::LinkLocal) if only_denied => {
+                    taken.addresses.push(address);
+                }
                 Err(why) => taken.refused.push(Denied::Answer { name: name.to_owned(), address, why }),
-                Ok(()) if anywhere || has_route(address) => taken.addresses.push(address),
+                Ok(()) if denied || has_route(address) => taken.addresses.push(address),
                 Ok(()) => taken.unreachable = true,
             }
         }
@@ -65,6 +70,11 @@ pub(crate) fn is_denied(name: &str, rules: &NetworkRules) -> bool {
     rules.deny.iter().any(|rule| rule.host().matches_name(name))
 }
 
+/// Whether some rule grants something of the name, by name.
+pub(crate) fn is_granted(name: &str, rules: &NetworkRules) -> bool {
+    rules.allow.iter().any(|rule| rule.host().matches_name(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,8 +83,10 @@ mod tests {
     fn taken(name: &str, addresses: &[&str], how: NameRules, routed: bool) -> Taken {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let answer = Answer { addresses, ..Answer::new(Duration::ZERO) };
-        let deny = vec!["denied.test:1".parse().unwrap()];
-        Taken::of(name, &answer, &NetworkRules { allow: Vec::new(), deny }, &how, |_| routed)
+        let parse = |specs: &[&str]| specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        let allow = parse(&["a.test:1", "partly.denied.test:1"]);
+        let deny = parse(&["denied.test:1", "partly.denied.test:2"]);
+        Taken::of(name, &answer, &NetworkRules { allow, deny }, &how, |_| routed)
     }
 
     #[test]
@@ -99,6 +111,15 @@ mod tests {
         assert_eq!(of("a.test", false).failure(), Some(Failure::NoRoute));
         assert_eq!(of("a.test", true).failure(), None);
         assert_eq!(of("denied.test", false).failure(), None);
+    }
+
+    #[test]
+    fn what_is_only_denied_stays_denied_where_a_name_may_not_lead() {
+        let of = |name| {
+            let addresses = ["169.254.169.254", "fe80::1", "127.0.0.1", "0.0.0.0"];
+            taken(name, &addresses, NameRules::default(), true).addresses.len()
+        };
+        assert_eq!((of("denied.test"), of("partly.denied.test"), of("a.test")), (2, 0, 0));
     }
 
     #[test]
