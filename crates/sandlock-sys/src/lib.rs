@@ -15,6 +15,7 @@ pub mod memory;
 pub mod pidfd;
 pub mod privileges;
 pub mod process;
+pub mod sealed;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -112,6 +112,43 @@ impl Listener {
         self.send(libc::seccomp_notif_resp { id: id.0, val: 0, error: 0, flags });
     }
 
+    /// Answers a call with a descriptor: the caller gets one of its own for the open file behind `fd`, closed by exec
+    /// if `close_on_exec`, and its number is what the call returns. Fails as the call would when there is no room.
+    pub fn answer_with_descriptor(&self, id: CallId, fd: BorrowedFd<'_>, close_on_exec: bool) {
+        let at_once = self.add_descriptor(id, fd, close_on_exec, libc::SECCOMP_ADDFD_FLAG_SEND as u32);
+        match at_once {
+            // That was the answer.
+            Ok(_) => {}
+            // Linux before 5.14 does not know the flag. A caller that dies in between leaves nothing behind.
+            Err(Errno::INVAL) => {
+                self.answer(id, self.add_descriptor(id, fd, close_on_exec, 0).map(i64::from))
+            }
+            Err(errno) => self.answer(id, Err(errno)),
+        }
+    }
+
+    /// Makes a descriptor in the table of a caller that waits, and says which.
+    fn add_descriptor(
+        &self,
+        id: CallId,
+        fd: BorrowedFd<'_>,
+        close_on_exec: bool,
+        flags: u32,
+    ) -> Result<i32, Errno> {
+        let added = libc::seccomp_notif_addfd {
+            id: id.0,
+            flags,
+            srcfd: fd.as_raw_fd() as u32,
+            newfd: 0,
+            newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+        };
+        // SAFETY: the kernel reads `sizeof(struct seccomp_notif_addfd)` bytes of a live value.
+        let number = unsafe {
+            libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD as _, &raw const added)
+        };
+        if number >= 0 { Ok(number) } else { Err(last_errno()) }
+    }
+
     fn send(&self, mut response: libc::seccomp_notif_resp) {
         // ENOENT (the caller died) and EINPROGRESS (answered before) leave nothing to do.
         // SAFETY: the kernel reads `sizeof(struct seccomp_notif_resp)` bytes of a live value.
