@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use sandlock_policy::NetworkPolicy;
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::Listener;
@@ -17,8 +18,8 @@ use crate::table::Needs;
 
 /// What every handler is given. Belongs to the receiving thread.
 pub struct Context<'a> {
-    /// Who may go where.
-    pub network: &'a NetworkPolicy,
+    /// Who may go where, now: names change what they stand for while others look.
+    pub network: &'a ArcSwap<NetworkPolicy>,
     /// The directories and files that the command may write, by their real paths.
     pub writable: &'a [PathBuf],
     /// What this kernel and policy made of the table.
@@ -33,7 +34,7 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new(
-        network: &'a NetworkPolicy,
+        network: &'a ArcSwap<NetworkPolicy>,
         writable: &'a [PathBuf],
         needs: Needs,
         interrupter: &'a Interrupter,

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
-use sandlock_policy::Denied;
+use sandlock_policy::{Denied, NameState};
 use sandlock_sys::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,13 @@ use serde::{Deserialize, Serialize};
 pub enum Order {
     /// Send the command this signal.
     Signal(i32),
+    /// This is all that is known of one name from now on.
+    Name {
+        /// What [`Report::Enforced`] is to say.
+        serial: u64,
+        /// The name, and what it stands for; without any address it is forgotten.
+        state: NameState,
+    },
 }
 
 /// From the supervisor to the launcher.
@@ -28,6 +35,8 @@ pub enum Report {
     Denied(Denied),
     /// The command was stopped, as by Ctrl-Z.
     Stopped,
+    /// Every later check goes by the order of this number.
+    Enforced(u64),
     /// The command ended and nothing of its tree is left. The last report of a run.
     Ended {
         /// How it ended.
@@ -144,12 +153,15 @@ impl Link {
     }
 
     fn receive_with<T: DeserializeOwned>(&self, flags: RecvFlags) -> Result<Option<T>, Errno> {
-        let mut buffer = [0; LONGEST];
-        let (len, _) = rustix::net::recv(&self.0, &mut buffer[..], flags)?;
+        // A name may stand for thousands of addresses: the length is asked for first.
+        let (_, len) =
+            rustix::net::recv(&self.0, &mut [0; 0][..], flags | RecvFlags::PEEK | RecvFlags::TRUNC)?;
         if len == 0 {
             return Ok(None);
         }
-        serde_json::from_slice(&buffer[..len]).map(Some).map_err(|_| Errno::BADMSG)
+        let mut bytes = vec![0; len];
+        let (read, _) = rustix::net::recv(&self.0, &mut bytes[..], flags)?;
+        serde_json::from_slice(&bytes[..read]).map(Some).map_err(|_| Errno::BADMSG)
     }
 }
 
@@ -159,5 +171,22 @@ impl AsFd for Link {
     }
 }
 
-/// A path has at most 4,096 bytes, each at most six characters of JSON.
-const LONGEST: usize = 32 * 1024;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_thousands_of_addresses_is_one_message() {
+        let (launcher, supervisor) = Link::pair().unwrap();
+        let current = (0..3000u32).map(|number| std::net::Ipv4Addr::from(0xffff_0000 + number).into());
+        let state = NameState { name: "a.test".into(), current: current.collect(), retiring: Vec::new() };
+        let order = Order::Name { serial: u64::MAX, state };
+        launcher.send(&order).unwrap();
+        launcher.send(&Order::Signal(1)).unwrap();
+        launcher.finish_sending();
+        assert_eq!(supervisor.receive(), Ok(Some(order)));
+        assert_eq!(supervisor.receive(), Ok(Some(Order::Signal(1))));
+        assert_eq!(supervisor.receive::<Order>(), Ok(None));
+        assert_eq!(launcher.try_receive::<Report>(), Err(Errno::AGAIN));
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
@@ -86,14 +87,16 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     if let Ok(nothing) = nothing {
         release_standard_descriptors(&nothing);
     }
+    let network = Arc::new(ArcSwap::from_pointee(network));
     let listener = Arc::new(started.listener);
     // Only now, while the command loads: its calls wait until somebody receives them.
     let receiver = Arc::clone(&listener);
+    let checked_by = Arc::clone(&network);
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
         let Ok(interrupter) = Interrupter::new() else {
             process::exit_now(1);
         };
-        let cx = Context::new(&network, &writable, needs, &interrupter, &receiver);
+        let cx = Context::new(&checked_by, &writable, needs, &interrupter, &receiver);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {
@@ -103,7 +106,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     // A launcher that is gone is noticed by the loop.
     let _ = link.send(&Report::Started(started.pid));
 
-    let company = Company { link, signals, listener, interrupter, bell, waiting, command: started.pid };
+    let company =
+        Company { link, network, signals, listener, interrupter, bell, waiting, command: started.pid };
     let ending = company.keep();
     tree::end(scope.as_ref());
     let _ = link.send(&Report::Ended { ending, unreported: unreported.load(Ordering::Relaxed) });
@@ -146,6 +150,7 @@ fn release_standard_descriptors(nothing: &OwnedFd) {
 /// What the main thread does while the command runs.
 struct Company<'a> {
     link: &'a Link,
+    network: Arc<ArcSwap<NetworkPolicy>>,
     signals: SignalFd,
     listener: Arc<Listener>,
     interrupter: Interrupter,
@@ -220,13 +225,17 @@ impl Company<'_> {
     /// When the launcher has no more to say: the run is to end.
     fn obey(&self) -> Result<(), ()> {
         match self.link.try_receive::<Order>() {
-            Ok(Some(Order::Signal(number))) => {
-                signal::send(self.command, number);
-                Ok(())
+            Ok(Some(Order::Signal(number))) => signal::send(self.command, number),
+            Ok(Some(Order::Name { serial, state })) => {
+                // This thread alone changes it. The other one looks without a lock, and sees the old or the new.
+                self.network.store(Arc::new(self.network.load().with(state)));
+                // Nobody is told too early; who is never told gives up waiting.
+                let _ = self.link.try_send(&Report::Enforced(serial));
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Ok(None) | Err(_) => Err(()),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(None) | Err(_) => return Err(()),
         }
+        Ok(())
     }
 }
 

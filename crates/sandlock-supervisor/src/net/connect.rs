@@ -62,7 +62,7 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    let destination = cx.network.check(destination)?;
+    let destination = cx.network.load().check(destination)?;
     perform(cx, socket, destination, form, protocol)
 }
 
