@@ -108,7 +108,7 @@ impl Running {
                             more_denials += 1;
                         }
                     }
-                    Ok(Some(Report::Enforced(_))) => {}
+                    Ok(Some(Report::Enforced(_) | Report::Asking(_))) => {}
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
                     Ok(Some(Report::Ended { ending, unreported })) => {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::{ChildFd, Errno, Tid};
 
 use crate::call::{Call, Failure};
+use crate::message::{Link, Report};
 use crate::table::Needs;
 
 /// What every handler is given. Belongs to the receiving thread.
@@ -29,6 +31,7 @@ pub struct Context<'a> {
     pub(crate) listener: &'a Listener,
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
+    link: &'a Link,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
@@ -39,6 +42,7 @@ impl<'a> Context<'a> {
         needs: Needs,
         interrupter: &'a Interrupter,
         listener: &'a Listener,
+        link: &'a Link,
     ) -> Self {
         Context {
             network,
@@ -46,6 +50,7 @@ impl<'a> Context<'a> {
             needs,
             interrupter,
             listener,
+            link,
             hung_at: Cell::default(),
             tasks: RefCell::default(),
         }
@@ -105,6 +110,12 @@ impl<'a> Context<'a> {
             self.hung_at.set(Some(Instant::now()));
         }
         result
+    }
+
+    /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the
+    /// connection is nobody's, and is closed.
+    pub(crate) fn announce(&self, from: SocketAddr) {
+        let _ = self.link.try_send(&Report::Asking(from));
     }
 
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if

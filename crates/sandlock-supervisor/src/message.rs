@@ -1,5 +1,6 @@
 //! What the launcher and the supervisor tell each other: one JSON value a datagram over a `SOCK_SEQPACKET` pair.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -37,6 +38,8 @@ pub enum Report {
     Stopped,
     /// Every later check goes by the order of this number.
     Enforced(u64),
+    /// A connection that was led to the run's own resolver comes from this address.
+    Asking(SocketAddr),
     /// The command ended and nothing of its tree is left. The last report of a run.
     Ended {
         /// How it ended.

@@ -96,7 +96,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         let Ok(interrupter) = Interrupter::new() else {
             process::exit_now(1);
         };
-        let cx = Context::new(&checked_by, &writable, needs, &interrupter, &receiver);
+        let cx = Context::new(&checked_by, &writable, needs, &interrupter, &receiver, &events.link);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {

@@ -1,12 +1,13 @@
 //! `connect(2)`: pin, read, check, perform.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::net::sockopt::{self, Timeout};
-use sandlock_policy::{Allowed, Destination, Protocol};
+use sandlock_policy::{Allowed, Destination, Protocol, Route};
 use sandlock_sys::Errno;
 use sandlock_sys::socket::connect_to_no_family;
 
@@ -62,31 +63,42 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    let destination = cx.network.load().check(destination)?;
-    perform(cx, socket, destination, form, protocol)
-}
-
-fn perform(
-    cx: &Context<'_>,
-    socket: OwnedFd,
-    destination: Allowed<Destination>,
-    form: Form,
-    protocol: Protocol,
-) -> Result<Done, Failure> {
+    let (destination, led_to_the_resolver) = match cx.network.load().route(destination)? {
+        Route::Direct(destination) => (destination, false),
+        Route::Resolver(destination) => (destination, true),
+    };
     let connect = Connect { socket, destination, form, deadline: None };
-    // A datagram socket connects at once, and so does what is not to block.
-    if protocol != Protocol::Tcp || !blocks(connect.socket.as_fd())? {
-        connect.once()?;
-        return Ok(Done::Value(0));
+    let begun = begin(cx, &connect, protocol);
+    if led_to_the_resolver && matches!(begun, Ok(()) | Err(Errno::INPROGRESS | Errno::INTR)) {
+        announce(cx, connect.socket.as_fd());
     }
-    let on_this_machine = connect.destination.get().address().is_loopback();
-    match cx.briefly(on_this_machine, || connect.once()) {
+    match begun {
         Ok(()) => Ok(Done::Value(0)),
         Err(Errno::INTR) => {
             let deadline = deadline(connect.socket.as_fd())?;
             Ok(Done::Wait(Box::new(Connect { deadline, ..connect })))
         }
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Connects; EINTR when that would block for longer than a moment.
+fn begin(cx: &Context<'_>, connect: &Connect, protocol: Protocol) -> Result<(), Errno> {
+    // A datagram socket connects at once, and so does what is not to block.
+    if protocol != Protocol::Tcp || !blocks(connect.socket.as_fd())? {
+        return connect.once();
+    }
+    let on_this_machine = connect.destination.get().address().is_loopback();
+    cx.briefly(on_this_machine, || connect.once())
+}
+
+/// Tells by its own address which connection comes to the resolver: the kernel has chosen one by now, if the program
+/// had not. The resolver sees IPv4, whatever the socket is.
+fn announce(cx: &Context<'_>, socket: BorrowedFd<'_>) {
+    if let Ok(own) = rustix::net::getsockname(socket)
+        && let Ok(own) = SocketAddr::try_from(own)
+    {
+        cx.announce(SocketAddr::new(own.ip().to_canonical(), own.port()));
     }
 }
 
