@@ -55,6 +55,9 @@ pub enum PlanError {
     /// A name in a rule.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The socket at which the run's own resolver is asked.
+    #[error("no socket can be made for the resolver of this run")]
+    Listener(#[source] io::Error),
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {

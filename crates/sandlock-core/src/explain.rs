@@ -2,13 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sandlock_filter::{Action, Errno, Rule};
-use sandlock_policy::{Host, KernelPorts, Ports, Protocol};
+use sandlock_policy::{Host, KernelPorts, NetRule, Ports, Protocol};
 
-use crate::Plan;
+use crate::{Event, Plan};
 
 /// One rule and what enforces it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +20,11 @@ pub struct Explanation {
     /// What enforces it.
     pub mechanisms: Vec<Mechanism>,
     /// What a name resolved to.
-    pub addresses: Vec<std::net::IpAddr>,
+    pub addresses: Vec<IpAddr>,
+    /// How programs find out what a name stands for.
+    pub served_by: Vec<Mechanism>,
+    /// Until when that is known to be true; `None` for what has no name, and where it is not asked for again.
+    pub fresh_until: Option<SystemTime>,
 }
 
 /// A mechanism of enforcement.
@@ -31,6 +37,10 @@ pub enum Mechanism {
     Filter,
     /// The supervisor performs the call after its check.
     Supervisor,
+    /// Programs find the name in the `/etc/hosts` that they are served.
+    HostsFile,
+    /// Programs ask the run's own resolver, and what it answers is allowed before they see it.
+    Resolver,
 }
 
 impl fmt::Display for Mechanism {
@@ -39,39 +49,63 @@ impl fmt::Display for Mechanism {
             Mechanism::LandlockPorts => "Landlock (port)",
             Mechanism::Filter => "seccomp filter (kind of socket)",
             Mechanism::Supervisor => "supervisor (address)",
+            Mechanism::HostsFile => "/etc/hosts",
+            Mechanism::Resolver => "a resolver of the run's own",
         })
     }
 }
 
 impl Plan {
-    /// Each network rule, and what enforces it on this machine.
+    /// Each network rule, and what enforces it on this machine: what is allowed, then what is denied.
     #[must_use]
     pub fn explain_network(&self) -> Vec<Explanation> {
-        self.policy
-            .network
-            .allow
-            .iter()
-            .map(|rule| {
-                let mut mechanisms = vec![Mechanism::Filter];
-                let any_host = rule.host() == &Host::Any;
-                if rule.protocol() == Protocol::Tcp {
-                    // One rule with any port, and Landlock has no say on ports at all.
-                    if self.kernel.landlock >= 4 && self.network.kernel_tcp_ports() != KernelPorts::Any {
-                        mechanisms.push(Mechanism::LandlockPorts);
-                    }
-                    if self.needs.supervised {
-                        mechanisms.push(Mechanism::Supervisor);
-                    }
-                } else if !(any_host && matches!(rule.ports(), Ports::Any)) && self.needs.supervised {
-                    mechanisms.push(Mechanism::Supervisor);
-                }
-                let addresses = match rule.host() {
-                    Host::Name(name) => self.network.names().addresses(name).to_vec(),
-                    _ => Vec::new(),
-                };
-                Explanation { rule: format!("--net-allow {rule}"), mechanisms, addresses }
-            })
-            .collect()
+        let rules = &self.policy.network;
+        let allowed = rules.allow.iter().map(|rule| self.explain_rule("--net-allow", rule));
+        // What the kernel lets through is narrowed by nobody but the supervisor.
+        let denied = rules.deny.iter().map(|rule| Explanation {
+            mechanisms: vec![Mechanism::Supervisor],
+            served_by: Vec::new(),
+            ..self.explain_rule("--net-deny", rule)
+        });
+        allowed.chain(denied).collect()
+    }
+
+    /// Answers for names that are not taken, and what else there is to say of how the names resolved.
+    #[must_use]
+    pub fn names_happened(&self) -> Vec<Event> {
+        let happened = self.names.iter().flat_map(|planned| &planned.resolution.happened);
+        happened.cloned().map(Event::from).collect()
+    }
+
+    fn explain_rule(&self, flag: &str, rule: &NetRule) -> Explanation {
+        let mut mechanisms = vec![Mechanism::Filter];
+        let any_host = rule.host() == &Host::Any;
+        if rule.protocol() == Protocol::Tcp {
+            // One rule with any port, and Landlock has no say on ports at all.
+            if self.kernel.landlock >= 4 && self.network.kernel_tcp_ports() != KernelPorts::Any {
+                mechanisms.push(Mechanism::LandlockPorts);
+            }
+            if self.needs.supervised {
+                mechanisms.push(Mechanism::Supervisor);
+            }
+        } else if self.needs.supervised
+            && (!(any_host && matches!(rule.ports(), Ports::Any)) || self.network.restricts(rule.protocol()))
+        {
+            mechanisms.push(Mechanism::Supervisor);
+        }
+        let mut served_by = Vec::new();
+        let (addresses, fresh_until) = match rule.host() {
+            Host::Name(name) => {
+                served_by.push(Mechanism::HostsFile);
+                let fresh_until = self.names.as_ref().and_then(|planned| planned.fresh_until(name));
+                (self.network.names().addresses(name).to_vec(), fresh_until)
+            }
+            _ => (Vec::new(), None),
+        };
+        if self.network.resolver().is_some() && matches!(rule.host(), Host::Name(_) | Host::Subdomains(_)) {
+            served_by.push(Mechanism::Resolver);
+        }
+        Explanation { rule: format!("{flag} {rule}"), mechanisms, addresses, fresh_until, served_by }
     }
 
     /// The rows of the system call table: name, what happens, why. A call without one answers ENOSYS.

@@ -11,6 +11,7 @@ use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
 use crate::grants;
+use crate::names::Names;
 use crate::{LaunchError, Plan, Running};
 
 impl Plan {
@@ -33,7 +34,18 @@ impl Plan {
                 drop(theirs);
                 // The command's business alone from here on.
                 self.inherited.clear();
-                Ok(Running::new(self, link, pid, mask, others))
+                // Only now may there be other threads.
+                let planned = self.names.take();
+                match Names::start(&self.policy.network, planned) {
+                    Ok(names) => Ok(Running::new(self, link, pid, mask, others, names)),
+                    Err(error) => {
+                        // The supervisor ends the run, and itself.
+                        drop(link);
+                        sandlock_supervisor::end_adopted(&others);
+                        signal::restore(&mask);
+                        Err(LaunchError::Launcher(error))
+                    }
+                }
             }
             Fork::Child => {
                 drop(link);

@@ -18,6 +18,7 @@ mod explain;
 mod grants;
 mod kernel;
 mod launch;
+mod names;
 mod options;
 mod plan;
 mod running;
@@ -32,8 +33,8 @@ pub use options::Options;
 pub use plan::Plan;
 pub use running::{Event, Outcome, Running};
 pub use sandlock_policy::{
-    Base, Denied, Destination, FileRules, Host, NetRule, Policy, Ports, Protocol, Resolved, RuleError,
-    RuleErrorKind, escape_terminal,
+    Base, Denied, Destination, FileRules, Host, NameRules, NetRule, Policy, Ports, Protocol, Resolved,
+    RuleError, RuleErrorKind, escape_terminal,
 };
 pub use sandlock_supervisor::message::{Ending, Step};
 pub use sandlock_sys::landlock::FileAccess;

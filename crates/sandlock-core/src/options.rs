@@ -1,6 +1,7 @@
 //! What is to run, and how.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Options {
     pub directory: Option<PathBuf>,
     /// The home directory of the user, which stays hidden.
     pub home: Option<PathBuf>,
+    /// Whom names are asked of; the machine's own resolver if none.
+    pub resolver: Option<SocketAddr>,
     /// How long it may run.
     pub timeout: Option<Duration>,
     /// No supervisor: only what Landlock and the filter carry alone.

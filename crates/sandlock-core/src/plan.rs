@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, Protocol};
+use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, Protocol, Resolved};
 use sandlock_supervisor::Handler;
 use sandlock_supervisor::table::{Needs, table};
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
@@ -16,6 +16,7 @@ use sandlock_sys::seccomp::Instruction;
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant};
+use crate::names::Planned;
 use crate::temporary::Temporary;
 use crate::{Kernel, Options, PlanError};
 
@@ -38,6 +39,8 @@ pub struct Plan {
     pub(crate) timeout: Option<Duration>,
     pub(crate) policy: sandlock_policy::Policy,
     pub(crate) working_directory_hidden: bool,
+    /// `None` when no rule has a name.
+    pub(crate) names: Option<Planned>,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -98,17 +101,12 @@ impl Plan {
             home,
             temporary.as_ref().map(Temporary::path),
         )?;
-        let resolution = sandlock_names::resolve(
-            &options.policy.network,
-            &options.policy.names,
-            &sandlock_names::Upstream::system(),
-            RESOLVE_LIMIT,
-        )?;
-        let network = NetworkPolicy::build(options.policy.network.clone(), resolution.names);
-        let needs = needs(&network, &kernel, &options);
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
         }
+        let names = Planned::resolve(&options)?;
+        let network = network(&options, names.as_ref())?;
+        let needs = needs(&network, &kernel, &options);
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
@@ -128,6 +126,7 @@ impl Plan {
             timeout: options.timeout,
             command: options.command,
             policy: options.policy,
+            names,
             network,
             grants,
             kernel,
@@ -169,6 +168,20 @@ fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
     }
 }
 
+fn network(options: &Options, names: Option<&Planned>) -> Result<NetworkPolicy, PlanError> {
+    let rules = options.policy.network.clone();
+    let Some(planned) = names else {
+        return Ok(NetworkPolicy::build(rules, Resolved::new()));
+    };
+    let network = NetworkPolicy::build(rules, planned.resolution.names.clone());
+    match &planned.listener {
+        Some(listener) => {
+            Ok(network.with_resolver(listener.local_addr().map_err(PlanError::Listener)?.port()))
+        }
+        None => Ok(network),
+    }
+}
+
 fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
     let restricted = network.restricts(Protocol::Udp) || network.restricts(Protocol::Icmp);
     Needs {
@@ -182,6 +195,7 @@ fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
         scoped: kernel.landlock >= 6,
         landlock_tcp: kernel.landlock >= 4,
         landlock_truncate: kernel.landlock >= 3,
+        names: network.rules().have_names(),
         thread_handles: kernel.thread_handles,
     }
 }
@@ -210,15 +224,15 @@ fn rulesets(
     grants: &[Grant],
     kernel_only: bool,
 ) -> Result<Rulesets, PlanError> {
-    let ports: Vec<u16>;
-    let connect = match network.kernel_tcp_ports() {
-        KernelPorts::Any => TcpPorts::Unhandled,
-        KernelPorts::Only(only) => {
-            ports = only.into_iter().collect();
-            TcpPorts::Only(&ports)
-        }
+    let of_the_rules: Option<Vec<u16>> = match network.kernel_tcp_ports() {
+        KernelPorts::Any => None,
+        KernelPorts::Only(only) => Some(only.into_iter().collect()),
     };
-    let build = |with_proc: bool| {
+    // To the run's own resolver only the supervisor connects, which leads there who may go there.
+    let of_the_supervisor: Option<Vec<u16>> =
+        of_the_rules.as_ref().map(|ports| ports.iter().copied().chain(network.resolver()).collect());
+    let build = |ports: &Option<Vec<u16>>, with_proc: bool| {
+        let connect = ports.as_deref().map_or(TcpPorts::Unhandled, TcpPorts::Only);
         // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
         let mut builder =
             RulesetBuilder::new(kernel.landlock, &connect, &TcpPorts::Only(&[0])).map_err(refused)?;
@@ -240,8 +254,9 @@ fn rulesets(
         })
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
-    let supervisor = (!kernel_only && !has_proc).then(|| build(true)).transpose()?;
-    Ok(Rulesets { command: build(false)?, supervisor })
+    let needs_more = !kernel_only && (!has_proc || network.resolver().is_some());
+    let supervisor = needs_more.then(|| build(&of_the_supervisor, true)).transpose()?;
+    Ok(Rulesets { command: build(&of_the_rules, false)?, supervisor })
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> PlanError {
@@ -282,6 +297,3 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     Ok(())
 }
-
-/// The resolver's own patience is longer; a run that cannot start should say so.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(5);

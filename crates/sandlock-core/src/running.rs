@@ -1,4 +1,4 @@
-//! The launcher's side of a run: signals are passed on, denials collected, the end awaited.
+//! The launcher's side of a run: signals are passed on, names kept, denials collected, the end awaited.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use sandlock_names::Happening;
 use sandlock_policy::Denied;
 use sandlock_supervisor::message::{Ending, Link, NotStarted, Order, Report, Step};
 use sandlock_sys::Errno;
 use sandlock_sys::signal::{self, Mask, SignalFd};
 
+use crate::names::Names;
 use crate::{LaunchError, Plan};
 
 /// A run that was launched.
@@ -23,6 +25,7 @@ pub struct Running {
     mask: Mask,
     /// Children that this process had before, which are none of the run's business.
     others: Vec<i32>,
+    names: Names,
 }
 
 impl Drop for Running {
@@ -41,6 +44,13 @@ pub enum Event {
     Started(i32),
     /// The policy refused something.
     Denied(Denied),
+    /// A name could not be asked for again: what it stood for before is still what is allowed.
+    NotRefreshed {
+        /// The name.
+        name: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How a run went.
@@ -55,17 +65,26 @@ pub struct Outcome {
     pub denials: BTreeMap<Denied, u64>,
     /// Denials beyond those: of too many different things, or faster than they could be told.
     pub more_denials: u64,
+    /// Names that could not be asked for again, and why the last time.
+    pub not_refreshed: BTreeMap<String, String>,
 }
 
 impl Running {
-    pub(crate) fn new(plan: Plan, link: Link, supervisor: i32, mask: Mask, others: Vec<i32>) -> Self {
-        Running { plan, link, supervisor, mask, others }
+    pub(crate) fn new(
+        plan: Plan,
+        link: Link,
+        supervisor: i32,
+        mask: Mask,
+        others: Vec<i32>,
+        names: Names,
+    ) -> Self {
+        Running { plan, link, supervisor, mask, others, names }
     }
 
-    /// What the names in the rules resolved to.
+    /// What the names in the rules stand for, as far as it is known by now.
     #[must_use]
     pub fn names(&self) -> &sandlock_policy::Resolved {
-        self.plan.names()
+        self.names.known()
     }
 
     /// Waits for the end of the command and of its whole tree, and calls `tell` at each event.
@@ -74,7 +93,11 @@ impl Running {
     ///
     /// When the command could not be started, or its supervisor died.
     pub fn wait(&mut self, mut tell: impl FnMut(&Event)) -> Result<Outcome, LaunchError> {
-        let result = self.watch(&mut tell);
+        let mut told = Told::default();
+        let watched = self.watch(&mut told, &mut tell);
+        // Before the end is told: nothing is asked for a run that is over.
+        self.names.end().into_iter().for_each(|happening| told.happening(happening, &mut tell));
+        let result = watched.map(|(ending, timed_out)| told.outcome(ending, timed_out));
         if result.is_err() {
             // The supervisor is gone or going: what it adopted falls to this process, and ends here.
             self.link.finish_sending();
@@ -87,33 +110,29 @@ impl Running {
         result
     }
 
-    fn watch(&self, tell: &mut dyn FnMut(&Event)) -> Result<Outcome, LaunchError> {
+    fn watch(&mut self, told: &mut Told, tell: Tell<'_>) -> Result<(Ending, bool), LaunchError> {
         let signals = SignalFd::new(&PASSED_ON).map_err(|errno| LaunchError::Launcher(errno.into()))?;
         let mut patience = Patience::new(self.plan.timeout);
-        let mut denials = BTreeMap::new();
-        let mut more_denials = 0;
         loop {
-            let (told, signalled) = sleep(&self.link, &signals, patience.left());
-            if signalled {
+            let woken = self.sleep(&signals, patience.left());
+            if woken.signalled {
                 self.pass_on(&signals);
             }
-            if told {
+            if woken.news {
+                self.names.take_news().into_iter().for_each(|happening| told.happening(happening, tell));
+            }
+            self.names.send_orders(&self.link);
+            if woken.told {
                 match self.link.try_receive::<Report>() {
                     Ok(Some(Report::Started(pid))) => tell(&Event::Started(pid)),
-                    Ok(Some(Report::Denied(denied))) => {
-                        tell(&Event::Denied(denied.clone()));
-                        if denials.len() < MOST_DENIALS || denials.contains_key(&denied) {
-                            *denials.entry(denied).or_insert(0) += 1;
-                        } else {
-                            more_denials += 1;
-                        }
-                    }
-                    Ok(Some(Report::Enforced(_) | Report::Asking(_))) => {}
+                    Ok(Some(Report::Denied(denied))) => told.denied(denied, tell),
+                    Ok(Some(Report::Enforced(serial))) => self.names.enforced(serial),
+                    Ok(Some(Report::Asking(client))) => self.names.announced(client),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
                     Ok(Some(Report::Ended { ending, unreported })) => {
-                        more_denials += unreported;
-                        return Ok(Outcome { ending, timed_out: patience.ran_out(), denials, more_denials });
+                        told.more_denials += unreported;
+                        return Ok((ending, patience.ran_out()));
                     }
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     Ok(None) | Err(_) => return Err(LaunchError::SupervisorDied),
@@ -124,6 +143,27 @@ impl Running {
                 Some(Due::Cut) => self.link.finish_sending(),
                 None => {}
             }
+        }
+    }
+
+    /// Sleeps until the supervisor or the names tell something, a signal came, or the time is up.
+    fn sleep(&self, signals: &SignalFd, left: Option<Duration>) -> Woken {
+        let left = left
+            .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        let room = if self.names.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.names.bell(), PollFlags::IN),
+        ];
+        if poll(&mut fds, left.as_ref()).is_err() {
+            return Woken::default();
+        }
+        let [link, signals, names] = fds.map(|fd| fd.revents());
+        Woken {
+            told: !(link - PollFlags::OUT).is_empty(),
+            signalled: !signals.is_empty(),
+            news: !names.is_empty(),
         }
     }
 
@@ -148,17 +188,56 @@ impl Running {
     }
 }
 
-/// Sleeps until the supervisor tells something, a signal came, or the time is up.
-fn sleep(link: &Link, signals: &SignalFd, left: Option<Duration>) -> (bool, bool) {
-    let left =
-        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
-    let mut fds = [
-        PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-    ];
-    match poll(&mut fds, left.as_ref()) {
-        Ok(_) => (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()),
-        Err(_) => (false, false),
+type Tell<'a> = &'a mut dyn FnMut(&Event);
+
+/// Why the launcher woke up.
+#[derive(Default)]
+struct Woken {
+    told: bool,
+    signalled: bool,
+    news: bool,
+}
+
+/// What a run has told so far, counted.
+#[derive(Default)]
+struct Told {
+    denials: BTreeMap<Denied, u64>,
+    more_denials: u64,
+    not_refreshed: BTreeMap<String, String>,
+}
+
+impl From<Happening> for Event {
+    fn from(happening: Happening) -> Self {
+        match happening {
+            Happening::Refused(denied) => Event::Denied(denied),
+            Happening::NotRefreshed { name, why } => Event::NotRefreshed { name, why },
+        }
+    }
+}
+
+impl Told {
+    fn denied(&mut self, denied: Denied, tell: Tell<'_>) {
+        tell(&Event::Denied(denied.clone()));
+        if self.denials.len() < MOST_DENIALS || self.denials.contains_key(&denied) {
+            *self.denials.entry(denied).or_insert(0) += 1;
+        } else {
+            self.more_denials += 1;
+        }
+    }
+
+    fn happening(&mut self, happening: Happening, tell: Tell<'_>) {
+        match happening {
+            Happening::Refused(denied) => self.denied(denied, tell),
+            Happening::NotRefreshed { ref name, ref why } => {
+                self.not_refreshed.insert(name.clone(), why.clone());
+                tell(&happening.into());
+            }
+        }
+    }
+
+    fn outcome(self, ending: Ending, timed_out: bool) -> Outcome {
+        let Told { denials, more_denials, not_refreshed } = self;
+        Outcome { ending, timed_out, denials, more_denials, not_refreshed }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One trapped call, and what a handler may say about it.
 
+use std::os::fd::OwnedFd;
+
 use sandlock_policy::Denied;
 use sandlock_sys::listener::{CallId, Notification};
 use sandlock_sys::{ChildFd, ChildPtr, Errno, Tid};
@@ -28,8 +30,15 @@ pub enum Done {
     Value(i64),
     /// It returned this, and would have gone on but for the policy.
     Partly(i64, Denied),
-    /// The kernel shall perform it: for calls that registers alone decide.
+    /// The kernel shall perform it: for calls that registers alone decide, or that it guards by itself.
     Continue,
+    /// It returned a descriptor of this file, made for the caller.
+    Descriptor {
+        /// The open file.
+        file: OwnedFd,
+        /// Whether exec closes the descriptor.
+        close_on_exec: bool,
+    },
     /// It must wait; other calls shall not.
     Wait(Box<dyn Waiting>),
 }

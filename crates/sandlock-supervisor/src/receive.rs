@@ -55,6 +55,9 @@ pub(crate) fn receive(
                 events.report(denied);
                 listener.answer(call.id, Ok(value));
             }
+            Ok(Done::Descriptor { file, close_on_exec }) => {
+                listener.answer_with_descriptor(call.id, file.as_fd(), close_on_exec)
+            }
             Ok(Done::Continue) => listener.answer_continue(call.id),
             Ok(Done::Wait(waiting)) => {
                 to_waiting.hand_over(WaitingCall { id: call.id, tid: call.tid, waiting })

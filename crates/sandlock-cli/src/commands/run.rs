@@ -24,9 +24,8 @@ fn start(args: RunArgs) -> Result<ExitCode, Failure> {
     }
     let hidden = plan.working_directory_hidden();
     let mut running = plan.launch()?;
-    let names = running.names().clone();
     let outcome = running.wait(|_| {})?;
-    output::say(&report::of(&name.to_string_lossy(), &outcome, &names, limit));
+    output::say(&report::of(&name.to_string_lossy(), &outcome, running.names(), limit));
     // Said only where it may be the reason: a program that cannot read where it stands says little.
     if hidden && outcome.ending != Ending::Exited(0) {
         output::say(

@@ -42,8 +42,13 @@ pub(crate) fn read_string(tid: Tid, from: ChildPtr) -> Result<Vec<u8>, Errno> {
     if from.is_null() {
         return Err(Errno::FAULT);
     }
-    let mut bytes = vec![0; LONGEST];
-    let read = memory::read_some(tid, from, &mut bytes)?;
+    let mut bytes = vec![0; USUAL];
+    let mut read = memory::read_some(tid, from, &mut bytes)?;
+    if read == USUAL && !bytes.contains(&0) {
+        bytes.resize(LONGEST, 0);
+        let rest = from.offset(USUAL as u64).ok_or(Errno::FAULT)?;
+        read += memory::read_some(tid, rest, &mut bytes[USUAL..])?;
+    }
     match bytes[..read].iter().position(|byte| *byte == 0) {
         Some(end) => {
             bytes.truncate(end);
@@ -66,10 +71,21 @@ pub(crate) fn pin(
     path: &[u8],
     follow: Follow,
 ) -> Result<OwnedFd, Failure> {
+    pin_from(cx, call, || open_base(cx, call, base), path, follow)
+}
+
+/// As [`pin`], where `base` opens the directory in which a relative path starts.
+pub(crate) fn pin_from(
+    cx: &Context<'_>,
+    call: &Call,
+    base: impl FnOnce() -> Result<OwnedFd, Failure>,
+    path: &[u8],
+    follow: Follow,
+) -> Result<OwnedFd, Failure> {
     let (start, rest) = match own_link(path, call.tid) {
         Some((link, rest)) => (Some(open_link(cx, call, &link)?), rest),
         None if path.first() == Some(&b'/') => (None, path),
-        None => (Some(open_base(cx, call, base)?), path),
+        None => (Some(base()?), path),
     };
     if rest.is_empty()
         && let Some(start) = start
@@ -101,6 +117,11 @@ pub(crate) fn pin(
 /// The name under which this process can use a handle where a path is wanted.
 pub(crate) fn of(handle: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", handle.as_raw_fd())
+}
+
+/// Whether a path is that of an open file of the caller, in `/proc` or `/dev`.
+pub(crate) fn is_own_descriptor(path: &[u8], tid: Tid) -> bool {
+    matches!(own_link(path, tid), Some((Link::Descriptor(_), [])))
 }
 
 /// A magic link of the caller.
@@ -177,6 +198,8 @@ fn open_of_caller(tid: Tid, link: &str) -> Result<OwnedFd, Failure> {
     Ok(rustix::fs::open(format!("/proc/{tid}/{link}"), flags, Mode::empty())?)
 }
 
+/// What is read at first: few paths are longer.
+const USUAL: usize = 256;
 /// `PATH_MAX`.
 const LONGEST: usize = 4096;
 pub(crate) const AT_FDCWD: i32 = -100;

@@ -5,7 +5,7 @@ use sandlock_sys::Errno;
 use syscalls::Sysno;
 
 use super::{Needs, Rows, fail};
-use crate::fs::metadata;
+use crate::fs::{metadata, open};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -160,35 +160,50 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 }
 
 fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    const WHY: &str = "opening: Landlock decides";
-    if needs.landlock_truncate {
-        rows.allow(WHY, &[Sysno::openat, Sysno::openat2, Sysno::truncate])?;
+    for (call, flags, handler) in [
         #[cfg(target_arch = "x86_64")]
-        rows.allow(WHY, &[Sysno::open])?;
-        return Ok(());
+        (Sysno::open, 1, open::open as crate::call::Handler),
+        (Sysno::openat, 2, open::openat),
+    ] {
+        let mut clauses = if needs.landlock_truncate { Vec::new() } else { truncating(flags) };
+        if needs.names && needs.supervised {
+            clauses.push(Clause::when([Test::any_bit(flags, open::NOT_ONLY_READING)], Action::Allow));
+            rows.trap_unless(call, clauses, Action::Trap, handler, WHY_SERVED)?;
+        } else if clauses.is_empty() {
+            rows.allow(WHY, &[call])?;
+        } else {
+            rows.by_registers(call, clauses, Action::Allow, WHY_NOT_TRUNCATING)?;
+        }
     }
-    // Landlock before version 3 does not see truncation, and O_TRUNC truncates without write access (open(2)).
-    const WHY_NOT: &str =
-        "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
-    let truncating = |flags| {
-        let wants = |mode| {
-            Clause::when(
-                [Test::any_bit(flags, O_TRUNC), Test::MaskedEq { arg: flags, mask: 3, value: mode }],
-                fail(Errno::ACCESS),
-            )
-        };
-        vec![wants(0), wants(3)]
-    };
-    rows.by_registers(Sysno::openat, truncating(2), Action::Allow, WHY_NOT)?;
-    #[cfg(target_arch = "x86_64")]
-    rows.by_registers(Sysno::open, truncating(1), Action::Allow, WHY_NOT)?;
-    rows.refuse(
-        Errno::NOSYS,
-        "its flags are in memory, and this kernel's Landlock does not cover truncation",
-        &[Sysno::openat2],
-    )?;
-    rows.refuse(Errno::ACCESS, "this kernel's Landlock does not cover truncation", &[Sysno::truncate])
+    if !needs.landlock_truncate {
+        rows.refuse(Errno::NOSYS, WHY_NOT_OPENAT2, &[Sysno::openat2])?;
+        return rows.refuse(Errno::ACCESS, WHY_NOT_TRUNCATE, &[Sysno::truncate]);
+    }
+    rows.allow(WHY, &[Sysno::truncate])?;
+    if needs.names && needs.supervised {
+        rows.trap(Sysno::openat2, open::openat2, WHY_SERVED)
+    } else {
+        rows.allow(WHY, &[Sysno::openat2])
+    }
 }
+
+/// Landlock before version 3 does not see truncation, and O_TRUNC truncates without write access (open(2)).
+fn truncating(flags: u8) -> Vec<Clause> {
+    let wants = |mode| {
+        Clause::when(
+            [Test::any_bit(flags, O_TRUNC), Test::MaskedEq { arg: flags, mask: 3, value: mode }],
+            fail(Errno::ACCESS),
+        )
+    };
+    vec![wants(0), wants(3)]
+}
+
+const WHY: &str = "opening: Landlock decides";
+const WHY_SERVED: &str = "a rule names a host: /etc/hosts and resolv.conf are served to who reads them. Landlock decides on the rest, as ever";
+const WHY_NOT_TRUNCATING: &str =
+    "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
+const WHY_NOT_OPENAT2: &str = "its flags are in memory, and this kernel's Landlock does not cover truncation";
+const WHY_NOT_TRUNCATE: &str = "this kernel's Landlock does not cover truncation";
 
 fn descriptor_controls(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     let refused = |commands: &[u32], errno| {

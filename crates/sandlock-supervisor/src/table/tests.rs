@@ -1,5 +1,6 @@
 //! What the table means, asked of the compiled filter.
 
+use rustix::fs::OFlags;
 use sandlock_filter::{Action, Arch, Errno as Number, Program, SeccompData, compile};
 use sandlock_sys::Errno;
 use syscalls::Sysno;
@@ -15,6 +16,7 @@ const TCP_ONLY: Needs = Needs {
     scoped: true,
     landlock_tcp: true,
     landlock_truncate: true,
+    names: false,
     thread_handles: true,
 };
 
@@ -34,7 +36,7 @@ fn errno(errno: Errno) -> Action {
 }
 
 fn every_need() -> impl Iterator<Item = Needs> {
-    (0..512u32).map(|bits| Needs {
+    (0..1024u32).map(|bits| Needs {
         udp: bits & 1 != 0,
         icmp: bits & 2 != 0,
         unix_datagrams: bits & 4 != 0,
@@ -44,6 +46,7 @@ fn every_need() -> impl Iterator<Item = Needs> {
         landlock_tcp: bits & 64 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
+        names: bits & 512 != 0,
     })
 }
 
@@ -129,6 +132,27 @@ fn only_what_must_be_seen_is_trapped() {
     // A pointer whose low half is zero is no null pointer.
     let high_only = [4, 0x7fff_0000_0000, 64, 0, 0x7fff_0000_0000_0000, 16];
     assert_eq!(answer(&filter(&WITH_UDP), Sysno::sendto, high_only), Action::Trap);
+}
+
+#[test]
+fn with_names_only_what_reads_is_looked_at() {
+    let program = filter(&Needs { names: true, ..TCP_ONLY });
+    let flags_of = |flags: OFlags| u64::from(flags.bits()) | 0xffff_ffff_0000_0000;
+    for (flags, expected) in [
+        (OFlags::RDONLY, Action::Trap),
+        (OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Action::Trap),
+        (OFlags::WRONLY, Action::Allow),
+        (OFlags::RDWR | OFlags::CLOEXEC, Action::Allow),
+        (OFlags::CREATE, Action::Allow),
+        (OFlags::TRUNC, Action::Allow),
+        (OFlags::PATH, Action::Allow),
+        (OFlags::DIRECTORY, Action::Allow),
+    ] {
+        assert_eq!(answer(&program, Sysno::openat, [0, 0x1000, flags_of(flags), 0, 0, 0]), expected);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(answer(&program, Sysno::open, [0x1000, flags_of(flags), 0, 0, 0, 0]), expected);
+    }
+    assert_eq!(answer(&program, Sysno::openat2, [0, 0x1000, 0x2000, 24, 0, 0]), Action::Trap);
 }
 
 #[test]
@@ -270,6 +294,7 @@ fn threads_share_their_descriptors_where_they_cannot_be_told_apart() {
 #[test]
 fn truncation_without_write_access_is_refused_where_landlock_does_not_see_it() {
     let older = filter(&Needs { landlock_truncate: false, ..TCP_ONLY });
+    let with_names = filter(&Needs { landlock_truncate: false, names: true, ..TCP_ONLY });
     for (flags, expected) in [
         (0o1000, errno(Errno::ACCESS)),
         (0o1003, errno(Errno::ACCESS)),
@@ -277,8 +302,12 @@ fn truncation_without_write_access_is_refused_where_landlock_does_not_see_it() {
         (0o1002, Action::Allow),
         (0, Action::Allow),
     ] {
-        assert_eq!(answer(&older, Sysno::openat, [0, 0x1000, flags, 0, 0, 0]), expected, "{flags:o}");
+        let args = [0, 0x1000, flags, 0, 0, 0];
+        assert_eq!(answer(&older, Sysno::openat, args), expected, "{flags:o}");
+        let expected = if flags == 0 { Action::Trap } else { expected };
+        assert_eq!(answer(&with_names, Sysno::openat, args), expected, "{flags:o}");
     }
+    assert_eq!(answer(&with_names, Sysno::openat2, [0; 6]), errno(Errno::NOSYS));
     assert_eq!(answer(&older, Sysno::truncate, [0x1000, 0, 0, 0, 0, 0]), errno(Errno::ACCESS));
     assert_eq!(answer(&older, Sysno::openat2, [0; 6]), errno(Errno::NOSYS));
 }

@@ -1,0 +1,98 @@
+//! The open family, in runs whose rules name hosts: `/etc/hosts` and `/etc/resolv.conf` are served, and everything
+//! else is the kernel's.
+//!
+//! A pointer decides what these calls open, and yet they go on in the kernel after the look. That is harmless whatever
+//! the memory says by then: Landlock decides what may be opened, as in runs where nobody looks. What a program gains
+//! by a race is the machine's own file where it may be read, or ours.
+
+use rustix::fs::{OFlags, ResolveFlags};
+use sandlock_sys::sealed::sealed_file;
+use sandlock_sys::{ChildPtr, memory};
+
+use super::path::{self, Base, Follow};
+use super::served::Served;
+use crate::call::{Call, Done, Failure};
+use crate::context::Context;
+
+/// `open(path, flags, mode)`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn open(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    let opening = Opening::new(Base::WorkingDirectory, call.pointer(0), call.int(1));
+    serve_or_continue(cx, call, opening)
+}
+
+/// `openat(dirfd, path, flags, mode)`.
+pub(crate) fn openat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    let opening = Opening::new(Base::Descriptor(call.descriptor(0)), call.pointer(1), call.int(2));
+    serve_or_continue(cx, call, opening)
+}
+
+/// `openat2(dirfd, path, how, size)`.
+pub(crate) fn openat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    // struct open_how: flags, mode, resolve. A longer one says more than this program knows.
+    let mut how = [[0u8; 8]; 3];
+    if call.long(3) != size_of_val(&how) as u64
+        || memory::read(call.tid, call.pointer(2), how.as_flattened_mut()).is_err()
+    {
+        return Ok(Done::Continue);
+    }
+    let [flags, mode, restrictions] = how.map(u64::from_ne_bytes);
+    // The kernel has errors for more flags than there are, and for a mode without a file to make.
+    let (Ok(flags), 0, Some(restrictions)) =
+        (u32::try_from(flags), mode, ResolveFlags::from_bits(restrictions))
+    else {
+        return Ok(Done::Continue);
+    };
+    let base = Base::Descriptor(call.descriptor(0));
+    serve_or_continue(cx, call, Opening { restrictions, ..Opening::new(base, call.pointer(1), flags as i32) })
+}
+
+/// What the caller wants.
+struct Opening {
+    base: Base,
+    path: ChildPtr,
+    flags: OFlags,
+    restrictions: ResolveFlags,
+}
+
+impl Opening {
+    fn new(base: Base, path: ChildPtr, flags: i32) -> Self {
+        let flags = OFlags::from_bits_retain(flags as u32);
+        Opening { base, path, flags, restrictions: ResolveFlags::empty() }
+    }
+
+    /// Whether it does nothing but read. What else can be wanted of the machine's file, the kernel answers.
+    fn reads(&self) -> bool {
+        !self.flags.intersects(OFlags::from_bits_retain(NOT_ONLY_READING) | OFlags::EXCL | OFlags::NOATIME)
+    }
+
+    fn meant(&self, cx: &Context<'_>, call: &Call) -> Result<Option<Served>, Failure> {
+        let path = path::read(call.tid, self.path)?;
+        let follow = if self.flags.contains(OFlags::NOFOLLOW) { Follow::No } else { Follow::Yes };
+        match self.restrictions.is_empty() {
+            true => Served::meant(cx, call, &self.base, &path, follow),
+            false => Served::meant_within(cx, call, &self.base, &path, follow, self.restrictions),
+        }
+    }
+}
+
+fn serve_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<Done, Failure> {
+    if !opening.reads() {
+        return Ok(Done::Continue);
+    }
+    // Where the look failed, the kernel's own fails as well, or knows better.
+    let Ok(Some(served)) = opening.meant(cx, call) else {
+        return Ok(Done::Continue);
+    };
+    let content = served.content(&cx.network.load());
+    let file = sealed_file(served.name(), content.as_bytes())?;
+    Ok(Done::Descriptor { file, close_on_exec: opening.flags.contains(OFlags::CLOEXEC) })
+}
+
+/// The flags of whatever a served file is not opened with: writing, making, truncating, directories, handles.
+pub(crate) const NOT_ONLY_READING: u32 = OFlags::WRONLY.bits()
+    | OFlags::RDWR.bits()
+    | OFlags::CREATE.bits()
+    | OFlags::TRUNC.bits()
+    | OFlags::DIRECTORY.bits()
+    | OFlags::PATH.bits();

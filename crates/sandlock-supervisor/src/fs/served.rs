@@ -1,0 +1,197 @@
+//! The files that are served instead of the machine's: which path means one of them, and what is in it.
+//!
+//! Serving is a convenience, and no guard: whoever gets the machine's own file instead learns nothing that Landlock
+//! does not let it read. So whatever is unclear here means no served file, and nothing has to hold until the end of
+//! the call.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat};
+use sandlock_policy::{NetworkPolicy, hosts_file, resolver_file};
+use sandlock_sys::Tid;
+
+use super::path::{self, Base, Follow};
+use crate::call::{Call, Failure};
+use crate::context::Context;
+
+/// A file that is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Served {
+    /// `/etc/hosts`.
+    Hosts,
+    /// `/etc/resolv.conf`, in runs with a resolver of their own.
+    Resolver,
+}
+
+impl Served {
+    /// What a path means to the caller, if that is one of the files.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking it up, which say that it is none.
+    pub(crate) fn meant(
+        cx: &Context<'_>,
+        call: &Call,
+        base: &Base,
+        path: &[u8],
+        follow: Follow,
+    ) -> Result<Option<Served>, Failure> {
+        if !may_be_one(cx, call, base, path)? {
+            return Ok(None);
+        }
+        let mut path = path.to_vec();
+        let mut link_in = None;
+        for _ in 0..MOST_LINKS {
+            if path::is_own_descriptor(&path, call.tid) {
+                return Ok(Served::with_inode(cx, &path::pin(cx, call, base, &path, Follow::Yes)?));
+            }
+            let Some((directory, name)) = split(&path) else {
+                return Ok(None);
+            };
+            let start = |link_in: Option<OwnedFd>| match link_in {
+                Some(directory) => Ok(directory),
+                None => path::open_base(cx, call, base),
+            };
+            let directory = path::pin_from(cx, call, || start(link_in), directory, Follow::Yes)?;
+            let target = rustix::fs::readlinkat(&directory, name, Vec::new());
+            if let Some(served) = Served::named(cx, name)
+                && is_etc(&directory)
+            {
+                // Whatever is there on this machine: a file, a link to one that may be missing, or nothing.
+                return Ok(Some(served).filter(|_| follow == Follow::Yes || target.is_err()));
+            }
+            if follow == Follow::No {
+                return Ok(None);
+            }
+            path = target?.into_bytes();
+            link_in = Some(directory);
+        }
+        Ok(None)
+    }
+
+    /// As [`Served::meant`], for `openat2` with restrictions on the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Served::meant`].
+    pub(crate) fn meant_within(
+        cx: &Context<'_>,
+        call: &Call,
+        base: &Base,
+        path: &[u8],
+        follow: Follow,
+        restrictions: ResolveFlags,
+    ) -> Result<Option<Served>, Failure> {
+        if !may_be_one(cx, call, base, path)? {
+            return Ok(None);
+        }
+        let from_the_root = path.starts_with(b"/") && !restrictions.contains(ResolveFlags::IN_ROOT);
+        let start = if from_the_root { None } else { Some(path::open_base(cx, call, base)?) };
+        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+        flags.set(OFlags::NOFOLLOW, follow == Follow::No);
+        // What a magic link means here is not what it means to the caller; and what is in no cache is looked up.
+        let restrictions = (restrictions | ResolveFlags::NO_MAGICLINKS) & !ResolveFlags::CACHED;
+        let start = start.as_ref().map_or(CWD, AsFd::as_fd);
+        let file = rustix::fs::openat2(start, path, flags, Mode::empty(), restrictions)?;
+        Ok(Served::with_inode(cx, &file))
+    }
+
+    /// Its content, as of now.
+    pub(crate) fn content(self, policy: &NetworkPolicy) -> String {
+        match self {
+            Served::Hosts => hosts_file(None, policy),
+            Served::Resolver => resolver_file(),
+        }
+    }
+
+    /// Its name in `/etc`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Served::Hosts => "hosts",
+            Served::Resolver => "resolv.conf",
+        }
+    }
+
+    fn named(cx: &Context<'_>, name: &[u8]) -> Option<Served> {
+        Served::all(cx).find(|served| served.name().as_bytes() == name)
+    }
+
+    fn with_inode(cx: &Context<'_>, file: &OwnedFd) -> Option<Served> {
+        let file = rustix::fs::fstat(file).ok()?;
+        Served::all(cx).find(|served| {
+            rustix::fs::stat(format!("/etc/{}", served.name())).is_ok_and(|real| same(&real, &file))
+        })
+    }
+
+    fn all(cx: &Context<'_>) -> impl Iterator<Item = Served> {
+        let resolver = cx.network.load().resolver().map(|_| Served::Resolver);
+        [Served::Hosts].into_iter().chain(resolver)
+    }
+}
+
+/// Whether it is worth to look closer: the last name is that of a served file, or is a link to who knows what. This
+/// is all that the opening of another file costs.
+fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result<bool, Failure> {
+    let Some((_, name)) = split(path) else {
+        return Ok(false);
+    };
+    if Served::named(cx, name).is_some() || path::is_own_descriptor(path, call.tid) {
+        return Ok(true);
+    }
+    let mut first = [MaybeUninit::uninit(); 1];
+    let link = match base {
+        _ if path.starts_with(b"/") => rustix::fs::readlinkat_raw(CWD, path, &mut first),
+        Base::Descriptor(fd) if fd.get() != path::AT_FDCWD => {
+            rustix::fs::readlinkat_raw(cx.pin(call, *fd)?, path, &mut first)
+        }
+        _ => rustix::fs::readlinkat_raw(CWD, &below_working_directory(call.tid, path)[..], &mut first),
+    };
+    Ok(link.is_ok())
+}
+
+/// One call less than opening the directory.
+fn below_working_directory(tid: Tid, path: &[u8]) -> Vec<u8> {
+    [format!("/proc/{tid}/cwd/").as_bytes(), path].concat()
+}
+
+/// The directory and the last name of a path; `None` when it can mean nothing but a directory.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (directory, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(0) => (&b"/"[..], &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&b"."[..], path),
+    };
+    (!matches!(name, b"" | b"." | b"..")).then_some((directory, name))
+}
+
+fn is_etc(directory: &OwnedFd) -> bool {
+    match (rustix::fs::stat("/etc"), rustix::fs::fstat(directory)) {
+        (Ok(etc), Ok(directory)) => same(&etc, &directory),
+        _ => false,
+    }
+}
+
+fn same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// `MAXSYMLINKS`.
+const MOST_LINKS: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_at_their_last_name() {
+        let parts = |path: &'static str| split(path.as_bytes());
+        assert_eq!(parts("/etc/hosts"), Some((&b"/etc"[..], &b"hosts"[..])));
+        assert_eq!(parts("/hosts"), Some((&b"/"[..], &b"hosts"[..])));
+        assert_eq!(parts("hosts"), Some((&b"."[..], &b"hosts"[..])));
+        assert_eq!(parts("//etc/.//hosts"), Some((&b"//etc/./"[..], &b"hosts"[..])));
+        for directory in ["", "/", "etc/", ".", "/etc/..", "/etc/hosts/", "/etc/hosts/."] {
+            assert_eq!(parts(directory), None, "{directory}");
+        }
+    }
+}
