@@ -33,7 +33,9 @@ mod other_processes;
 mod other_spellings;
 mod own_descriptor_table;
 mod pages_of_others;
+mod path_swapped;
 mod scoped_addresses;
+mod served_files;
 mod signals;
 mod signals_to_many;
 mod socket_kinds;
@@ -41,6 +43,7 @@ mod source_route_by_control_message;
 mod source_routes;
 mod supervisor_killed;
 mod terminal;
+mod the_resolvers_port;
 mod unix_datagrams;
 mod unix_outside;
 

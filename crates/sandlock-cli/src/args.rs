@@ -100,6 +100,9 @@ pub(crate) struct RunFlags {
     /// Start the command in this directory [default: the current one].
     #[arg(long, value_name = "DIR", help_heading = SURROUNDINGS)]
     pub(crate) cwd: Option<PathBuf>,
+    /// Ask this name server for the names in rules [default: what this machine is set up with].
+    #[arg(long, value_name = "ADDR:PORT", help_heading = SURROUNDINGS, value_parser = name_server)]
+    pub(crate) resolver: Option<SocketAddr>,
     /// End the run after this long: 30 (seconds), 1.5, 30s, 5m, 1h 30m [default: no limit].
     #[arg(short = 't', long, value_name = "TIME", value_parser = duration, help_heading = SURROUNDINGS)]
     pub(crate) timeout: Option<Duration>,
@@ -130,6 +133,20 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(denial),
         help_heading = POLICY)]
     pub(crate) net_deny: Vec<NetRule>,
+    /// Let names in rules mean for the whole run what they mean at its start [default: they are asked for again and
+    /// again, and new addresses are allowed].
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) pin_names: bool,
+    /// Run even if a name in a rule does not resolve [default: nothing is run].
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) names_may_fail: bool,
+    /// Let any name in a rule mean an address of this machine (127.0.0.1 and the like) [default: only localhost and
+    /// the names of this machine's /etc/hosts].
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) names_may_be_local: bool,
+    /// Allow an address for this long after its name has stopped to mean it [default: 10m].
+    #[arg(long, value_name = "TIME", value_parser = grace, conflicts_with = "pin_names", help_heading = POLICY)]
+    pub(crate) names_grace: Option<Duration>,
     /// Allow reading and executing a file, or all below a directory. Repeatable [default: system directories,
     /// the working directory, the installation of the command].
     #[arg(short = 'r', long = "read", value_name = "PATH", help_heading = POLICY)]
@@ -159,6 +176,10 @@ impl PolicyArgs {
         let mut policy = Policy::new();
         policy.network.allow = self.net_allow;
         policy.network.deny = self.net_deny;
+        policy.names.pinned = self.pin_names;
+        policy.names.may_fail = self.names_may_fail;
+        policy.names.may_be_local = self.names_may_be_local;
+        policy.names.grace = self.names_grace.unwrap_or(policy.names.grace);
         policy.files.read = self.read;
         policy.files.write = self.write;
         policy.unix_datagrams = self.unix_dgram;
@@ -177,6 +198,7 @@ impl RunFlags {
         options.environment.clean = self.clean_env;
         options.environment.set = self.env;
         options.directory = self.cwd;
+        options.resolver = self.resolver;
         options.timeout = self.timeout;
         options.kernel_only = self.kernel_only;
         options.landlock_at_most = self.pretend.landlock_at_most;
@@ -224,6 +246,21 @@ fn duration(text: &str) -> Result<Duration, ParseError> {
         Some(duration) => Ok(duration),
         None => Err("a time is written 30 (seconds), 1.5, 30s, 5m or 1h 30m".into()),
     }
+}
+
+fn grace(text: &str) -> Result<Duration, ParseError> {
+    // None at all is one as well.
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, ParseError> {
+    let only_address = text.parse().map(|address| SocketAddr::new(address, 53)).ok();
+    let server = text.parse().ok().or(only_address);
+    match server {
+        Some(server) if server.port() == 0 || server.ip().is_unspecified() => None,
+        server => server,
+    }
+    .ok_or_else(|| "a name server is written 192.0.2.1:53 or [2001:db8::1]:53".into())
 }
 
 const POLICY: &str = "What is allowed";
@@ -311,6 +348,21 @@ mod tests {
         assert_eq!((name.as_os_str(), value.as_bytes()), (OsStr::new("A"), &b"\xff=b"[..]));
         assert_eq!(split(b"A=").unwrap().1, OsStr::new(""));
         assert!(split(b"A").is_err() && split(b"=b").is_err() && split(b"").is_err());
+    }
+
+    #[test]
+    fn a_name_server_is_an_address_and_a_port() {
+        for (text, server) in [
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("[::1]:53", "[::1]:53"),
+            ("192.0.2.1", "192.0.2.1:53"),
+            ("2001:db8::1", "[2001:db8::1]:53"),
+        ] {
+            assert_eq!(name_server(text).unwrap(), server.parse().unwrap(), "{text}");
+        }
+        for text in ["", "dns.example", "dns.example:53", "192.0.2.1:0", "0.0.0.0:53", "192.0.2.1:dns"] {
+            assert!(name_server(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use sandlock_core::{LaunchError, PlanError, escape_terminal};
+use sandlock_core::{LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
 
 use crate::{exit, output};
 
@@ -60,6 +60,12 @@ impl Failure {
             Failure::Plan(PlanError::Kernel { .. }) | Failure::Launch(LaunchError::Step { .. }) => {
                 "`sandlock check` tries each thing that a run needs"
             }
+            Failure::Plan(PlanError::Resolve(ResolveError::Refused { denied, .. })) => {
+                return denied.hint(&Resolved::new()).map(|flag| format!("allow it with {flag}"));
+            }
+            Failure::Plan(PlanError::Resolve(
+                ResolveError::Unresolved { .. } | ResolveError::TimedOut { .. },
+            )) => "--names-may-fail runs it all the same; --resolver asks another name server",
             Failure::Plan(PlanError::NeedsSupervisor(_)) => "leave out --kernel-only",
             Failure::PassFd(..) => "open it in the calling shell, such as 5<file",
             _ => return None,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use sandlock_core::{Denied, Outcome, Resolved, escape_terminal};
 
-/// What was refused, once each, and what would allow it; and that the time was up. Empty when there is nothing.
+/// What was refused, once each, and what would allow it; names that went unanswered; and that the time was up. Empty
+/// when there is nothing.
 pub(crate) fn of(name: &str, outcome: &Outcome, names: &Resolved, limit: Option<Duration>) -> String {
     let mut text = denials(name, &outcome.denials, outcome.more_denials, names);
+    text.push_str(&not_refreshed(&outcome.not_refreshed));
     if outcome.timed_out {
         let limit = limit.map_or_else(String::new, |limit| humantime::format_duration(limit).to_string());
         text.push_str(&format!("sandlock: {} was ended after {limit} (--timeout)\n", escape_terminal(name)));
@@ -32,6 +34,15 @@ fn denials(name: &str, denials: &BTreeMap<Denied, u64>, more: u64, names: &Resol
         text.push_str(&format!("  and {more} more\n"));
     }
     text
+}
+
+/// Names that could not be asked for again while the command ran.
+fn not_refreshed(names: &BTreeMap<String, String>) -> String {
+    let line = |(name, why): (&String, &String)| {
+        let (name, why) = (escape_terminal(name), escape_terminal(why));
+        format!("sandlock: note: {name} could not be resolved again, and kept its addresses: {why}\n")
+    };
+    names.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -63,6 +74,32 @@ sandlock: npm\\n was refused:
   and 7 more
 ";
         assert_eq!(denials("npm\n", &counts, 7, &names), expected);
+    }
+
+    #[test]
+    fn what_is_denied_by_a_rule_says_so_and_has_no_flag() {
+        let names = Resolved::new();
+        let to = Destination::new(Protocol::Tcp, "192.0.2.1".parse().unwrap(), 80);
+        let counts = BTreeMap::from([
+            (Denied::Forbidden(to), 1),
+            (Denied::Name { name: "evil.test".into(), forbidden: false }, 2),
+        ]);
+        let expected = "\
+sandlock: sh was refused:
+  tcp 192.0.2.1:80, which --net-deny refuses
+    hint: no flag allows this
+  the name evil.test (2 times)
+    hint: allow it with --net-allow evil.test:443
+";
+        assert_eq!(denials("sh", &counts, 0, &names), expected);
+    }
+
+    #[test]
+    fn names_that_went_unanswered_are_told() {
+        let names = BTreeMap::from([("api.test".to_owned(), "the name server\n did not answer".to_owned())]);
+        let expected = "sandlock: note: api.test could not be resolved again, and kept its addresses: the name \
+                        server\\n did not answer\n";
+        assert_eq!(not_refreshed(&names), expected);
     }
 
     #[test]

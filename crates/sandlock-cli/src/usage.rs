@@ -40,7 +40,7 @@ fn in_words(error: &clap::Error, subcommand: Option<&OsStr>) -> (String, Option<
     match error.kind() {
         ErrorKind::ValueValidation => match error.source() {
             Some(source) => match source.downcast_ref::<RuleError>() {
-                Some(rule) => (rule.to_string(), rule_hint(rule.spec())),
+                Some(rule) => (rule.to_string(), rule_hint(rule.flag(), rule.spec())),
                 None => (format!("{} {value:?}: {source}", flag(argument)), None),
             },
             None => (format!("{} {value:?}: not a valid value", flag(argument)), None),
@@ -89,10 +89,10 @@ fn see_help(subcommand: Option<&OsStr>) -> String {
 }
 
 /// What was probably meant: a URL's host and port, a service's number. Parsed before it is shown.
-fn rule_hint(spec: &str) -> Option<String> {
+fn rule_hint(flag: &str, spec: &str) -> Option<String> {
     let meant = of_url(spec).or_else(|| of_service(spec))?;
     let rule: NetRule = meant.parse().ok()?;
-    Some(format!("did you mean --net-allow {rule}?"))
+    Some(format!("did you mean {flag} {rule}?"))
 }
 
 fn of_url(spec: &str) -> Option<String> {
@@ -156,10 +156,11 @@ mod tests {
             ("example.com", "example.com:443"),
         ] {
             assert!(spec.parse::<NetRule>().is_err(), "{spec}");
-            assert_eq!(rule_hint(spec), Some(format!("did you mean --net-allow {meant}?")), "{spec}");
+            let hint = format!("did you mean --net-deny {meant}?");
+            assert_eq!(rule_hint("--net-deny", spec), Some(hint), "{spec}");
         }
         for spec in ["gopher://x/", "x:nope", "a b", "", "::1"] {
-            assert_eq!(rule_hint(spec), None, "{spec}");
+            assert_eq!(rule_hint("--net-allow", spec), None, "{spec}");
         }
     }
 
@@ -178,6 +179,14 @@ mod tests {
             (&["make"], "there is no subcommand \"make\"", Some("sandlock run -- make")),
             (&["run", "-r", "", "true"], "--read needs a value", Some("see sandlock run --help")),
             (&["run", "--pass-fd", "1", "true"], "--pass-fd \"1\": a descriptor is a number from 3 on", None),
+            (&["run", "--net-deny", "x", "true"], "--net-deny \"x\": ", Some("--net-deny x:443?")),
+            (&["run", "--names-grace", "soon", "true"], "--names-grace \"soon\": a time is written", None),
+            (&["run", "--resolver", "dns", "true"], "--resolver \"dns\": a name server is written", None),
+            (
+                &["run", "--pin-names", "--names-grace", "1s", "true"],
+                "the argument '--pin-names' cannot be used with",
+                Some("see sandlock run"),
+            ),
             (&["tour", "now"], "unexpected argument now", Some("see sandlock tour --help")),
             (&["check", "--bare"], "unknown flag --bare", Some("see sandlock check --help")),
             (

@@ -32,6 +32,7 @@ pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
 pub use running::{Event, Outcome, Running};
+pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, Denied, Destination, FileRules, Host, NameRules, NetRule, Policy, Ports, Protocol, Resolved,
     RuleError, RuleErrorKind, escape_terminal,

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use sandlock_core::{
-    Explanation, FileAccess, Grant, Kernel, NetRule, Origin, Plan, PlanError, Protocol, escape_terminal,
+    Event, Explanation, FileAccess, Grant, Kernel, Mechanism, NetRule, Origin, Plan, PlanError, Protocol,
+    escape_terminal,
 };
 
 use crate::args::{ExplainArgs, RunFlags};
@@ -48,9 +50,19 @@ fn network(rules: &[Explanation], flags: &RunFlags) -> String {
     for rule in rules {
         text.push_str(&format!("  {}\n", rule.rule));
         if !rule.addresses.is_empty() {
-            text.push_str(&format!("    is now       {}\n", list(&rule.addresses, ", ")));
+            let until = rule.fresh_until.map_or_else(String::new, asked_again);
+            text.push_str(&format!("    is now       {}{until}\n", list(&rule.addresses, ", ")));
+        }
+        if rule.addresses.is_empty() && rule.served_by.contains(&Mechanism::HostsFile) {
+            text.push_str("    is now       nothing: it does not resolve\n");
+        }
+        if !rule.served_by.is_empty() {
+            text.push_str(&format!("    served by    {}\n", list(&rule.served_by, ", ")));
         }
         text.push_str(&format!("    enforced by  {}\n", list(&rule.mechanisms, ", ")));
+    }
+    if !flags.policy.net_deny.is_empty() {
+        text.push_str("  what --net-deny names is refused, whatever allows it\n");
     }
     if flags.policy.unix_dgram {
         text.push_str(
@@ -62,6 +74,14 @@ fn network(rules: &[Explanation], flags: &RunFlags) -> String {
         if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
     text.push_str(&format!("  {rest} is {answer}\n"));
     text
+}
+
+/// How long an answer is good for, as far as its resolver has told.
+fn asked_again(fresh_until: SystemTime) -> String {
+    let left = fresh_until.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = Duration::from_secs(left.as_secs_f64().round() as u64);
+    let at = humantime::format_rfc3339_seconds(fresh_until);
+    format!(" until {at}, in {}; then it is asked for again", humantime::format_duration(left))
 }
 
 fn files(plan: &Plan, home: Option<&Path>) -> String {
@@ -148,7 +168,7 @@ fn opens_any_port(flags: &RunFlags) -> bool {
 }
 
 fn notes(args: &ExplainArgs, command: &[OsString], plan: &Plan) -> String {
-    let mut notes = Vec::new();
+    let mut notes = names(plan);
     if args.flags.kernel_only {
         notes.push("--kernel-only: refusals are not reported".to_owned());
         notes.push("--kernel-only: what the command leaves running stays; nobody ends it".to_owned());
@@ -161,6 +181,22 @@ fn notes(args: &ExplainArgs, command: &[OsString], plan: &Plan) -> String {
     }
     notes.push("sandlock explain --calls lists what happens to each system call".to_owned());
     notes.iter().fold(String::from("\n"), |text, note| text + "note: " + note + "\n")
+}
+
+/// What there is to say of names beyond what they resolved to.
+fn names(plan: &Plan) -> Vec<String> {
+    let in_words = |event| match event {
+        Event::Denied(denied) => {
+            let hint =
+                denied.hint(plan.names()).map_or_else(String::new, |flag| format!(" (allow it with {flag})"));
+            Some(format!("not taken: {denied}{hint}"))
+        }
+        Event::NotRefreshed { name, why } => {
+            Some(format!("{} does not resolve: {}", escape_terminal(&name), escape_terminal(&why)))
+        }
+        _ => None,
+    };
+    plan.names_happened().into_iter().filter_map(in_words).collect()
 }
 
 /// Whether the kernel could carry this policy alone.
@@ -258,6 +294,23 @@ mod tests {
         assert!(rule.lines().next().unwrap().contains("supervisor"), "{text}");
         assert!(text.contains("  every other destination is refused and reported\n"), "{text}");
         assert!(text.contains("note: needs the supervisor for --net-allow 127.0.0.1:8080"), "{text}");
+    }
+
+    #[test]
+    fn a_name_is_told_with_its_addresses_and_what_serves_it() {
+        let text = explained(&["--net-allow", "localhost:80", "--net-deny", "127.0.0.0/8:25"]);
+        let rule = text.split("--net-allow localhost:80\n").nth(1).unwrap();
+        let lines: Vec<_> = rule.lines().map(str::trim_start).collect();
+        assert!(lines[0].starts_with("is now       "), "{text}");
+        assert_eq!(lines[1], "served by    /etc/hosts, a resolver of the run's own", "{text}");
+        assert!(lines[2].starts_with("enforced by  ") && lines[2].contains("supervisor"), "{text}");
+        assert_eq!(lines[3..5], ["--net-deny 127.0.0.0/8:25", "enforced by  supervisor (address)"], "{text}");
+        let pinned = explained(&["--net-allow", "localhost:80", "--pin-names"]);
+        assert!(!pinned.contains("asked for again"), "{pinned}");
+        let other = explained(&["--net-allow", "localhost:80", "--net-allow", "udp://192.0.2.1:53"]);
+        assert!(other.contains("    served by    /etc/hosts\n"), "{other}");
+        let until = asked_again(SystemTime::UNIX_EPOCH);
+        assert_eq!(until, " until 1970-01-01T00:00:00Z, in 0s; then it is asked for again");
     }
 
     #[test]
