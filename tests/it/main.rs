@@ -14,6 +14,7 @@ mod mid_send;
 mod old_kernels;
 mod ping;
 mod segments;
+mod served_files;
 mod ssh;
 mod tcp;
 mod tools;
