@@ -10,6 +10,7 @@ mod files;
 mod first_thread_gone;
 mod full_peers;
 mod iperf;
+mod led_to_the_resolver;
 mod mid_send;
 mod old_kernels;
 mod ping;
