@@ -131,13 +131,17 @@ impl Served {
 }
 
 /// Whether it is worth to look closer: the last name is that of a served file, or is a link to who knows what. This
-/// is all that the opening of another file costs.
+/// is all that the opening of another file costs: nothing in the system's directories, where most files are opened and
+/// no link of another name leads to a served file, and one look elsewhere.
 fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result<bool, Failure> {
     let Some((_, name)) = split(path) else {
         return Ok(false);
     };
     if Served::named(cx, name).is_some() || path::is_own_descriptor(path, call.tid) {
         return Ok(true);
+    }
+    if is_of_the_system(path) {
+        return Ok(false);
     }
     let mut first = [MaybeUninit::uninit(); 1];
     let link = match base {
@@ -148,6 +152,12 @@ fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result
         _ => rustix::fs::readlinkat_raw(CWD, &below_working_directory(call.tid, path)[..], &mut first),
     };
     Ok(link.is_ok())
+}
+
+/// Whether a path leads into the directories of the system.
+fn is_of_the_system(path: &[u8]) -> bool {
+    let starts = SYSTEM.iter().any(|directory| path.starts_with(directory.as_bytes()));
+    starts && !path.windows(3).any(|part| part == b"/..")
 }
 
 /// One call less than opening the directory.
@@ -176,12 +186,25 @@ fn same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
+/// Of [`sandlock_policy::base`], but for `/etc`.
+const SYSTEM: [&str; 9] =
+    ["/usr/", "/lib/", "/lib64/", "/lib32/", "/bin/", "/sbin/", "/nix/", "/gnu/", "/sys/"];
 /// `MAXSYMLINKS`.
 const MOST_LINKS: usize = 40;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_out_of_the_systems_directories_is_none_of_theirs() {
+        for path in ["/usr/lib/x", "/lib64/ld.so", "/sys/kernel", "/usr/lib/..x"] {
+            assert_eq!(is_of_the_system(path.as_bytes()), !path.contains("/.."), "{path}");
+        }
+        for path in ["/usr/../tmp/x", "/home/x", "usr/x", "/usrx", "/etc/x", "/proc/self/cwd/x"] {
+            assert!(!is_of_the_system(path.as_bytes()), "{path}");
+        }
+    }
 
     #[test]
     fn paths_are_split_at_their_last_name() {
