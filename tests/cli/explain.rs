@@ -5,6 +5,7 @@ use lab::{Lab, Output};
 lab::suite! {
     tests: [
         rules_are_told_with_what_enforces_them,
+        names_are_told_with_what_they_mean_and_what_serves_them,
         files_are_told_with_access_and_origin,
         an_installation_below_the_home_is_told,
         a_working_directory_that_holds_the_home_is_told_to_be_hidden,
@@ -37,6 +38,23 @@ fn rules_are_told_with_what_enforces_them(lab: &Lab) {
     // One rule with any port, and Landlock cannot help the others.
     let any = explain(lab, &["--net-allow", "127.0.0.1:80", "--net-allow", "127.0.0.1:*"]);
     assert!(!any.stdout.contains("Landlock (port)") && !any.stdout.contains("TCP ports"), "{any}");
+}
+
+fn names_are_told_with_what_they_mean_and_what_serves_them(lab: &Lab) {
+    let words = ["--net-allow", "localhost:80", "--net-allow", "*.test:443", "--net-deny", "10.0.0.0/8:*"];
+    let out = explain(lab, &words);
+    contains(&out, "\n    served by    /etc/hosts, a resolver of the run's own\n");
+    contains(&out, "  --net-allow *.test:443\n    served by    a resolver of the run's own\n");
+    contains(&out, "  --net-deny 10.0.0.0/8:*\n    enforced by  supervisor (address)\n");
+    contains(&out, "  what --net-deny names is refused, whatever allows it\n");
+    let pinned = explain(lab, &["--net-allow", "localhost:80", "--pin-names"]);
+    assert!(!pinned.stdout.contains("asked for again"), "{pinned}");
+    let calls = explain(lab, &["--calls", "--net-allow", "localhost:80"]);
+    let row = calls.stdout.lines().find(|line| line.starts_with("openat ")).unwrap();
+    assert!(row.contains("trap") && row.contains("Landlock decides on the rest"), "{row}");
+    let without = explain(lab, &["--calls", "--net-allow", "127.0.0.1:80"]);
+    let row = without.stdout.lines().find(|line| line.starts_with("openat ")).unwrap();
+    assert!(!row.contains("trap"), "{row}");
 }
 
 fn files_are_told_with_access_and_origin(lab: &Lab) {

@@ -12,6 +12,7 @@ mod full_peers;
 mod iperf;
 mod led_to_the_resolver;
 mod mid_send;
+mod net_deny;
 mod old_kernels;
 mod ping;
 mod segments;
