@@ -40,7 +40,7 @@ fn denials(name: &str, denials: &BTreeMap<Denied, u64>, more: u64, names: &Resol
 fn not_refreshed(names: &BTreeMap<String, String>) -> String {
     let line = |(name, why): (&String, &String)| {
         let (name, why) = (escape_terminal(name), escape_terminal(why));
-        format!("sandlock: note: {name} could not be resolved again, and kept its addresses: {why}\n")
+        format!("sandlock: note: {name} did not resolve for a time, and kept what it stood for: {why}\n")
     };
     names.iter().map(line).collect()
 }
@@ -97,7 +97,7 @@ sandlock: sh was refused:
     #[test]
     fn names_that_went_unanswered_are_told() {
         let names = BTreeMap::from([("api.test".to_owned(), "the name server\n did not answer".to_owned())]);
-        let expected = "sandlock: note: api.test could not be resolved again, and kept its addresses: the name \
+        let expected = "sandlock: note: api.test did not resolve for a time, and kept what it stood for: the name \
                         server\\n did not answer\n";
         assert_eq!(not_refreshed(&names), expected);
     }

@@ -74,7 +74,7 @@ impl Plan {
     #[must_use]
     pub fn names_happened(&self) -> Vec<Event> {
         let happened = self.names.iter().flat_map(|planned| &planned.resolution.happened);
-        happened.cloned().map(Event::from).collect()
+        happened.cloned().filter_map(Event::of).collect()
     }
 
     fn explain_rule(&self, flag: &str, rule: &NetRule) -> Explanation {

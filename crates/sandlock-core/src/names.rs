@@ -81,13 +81,13 @@ impl Names {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (sender, news) = mpsc::channel();
         let mut names = Names { service: None, known: Resolved::new(), news, bell, orders: VecDeque::new() };
-        let Some(Planned { mut resolution, how, upstream, listener }) = planned else {
+        let Some(Planned { resolution, how, upstream, listener }) = planned else {
             return Ok(names);
         };
         names.known = resolution.names.clone();
         let mut outbox = Post { sender, bell: names.bell.try_clone()? };
-        // Told from here, and not once more by the service.
-        resolution.happened.drain(..).for_each(|happening| outbox.happened(happening));
+        // The service takes what had happened before for told.
+        resolution.happened.iter().cloned().for_each(|happening| outbox.happened(happening));
         let rules = Arc::new(rules.clone());
         names.service = Some(Service::start(rules, how, upstream, resolution, listener, Box::new(outbox))?);
         Ok(names)

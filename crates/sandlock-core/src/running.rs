@@ -206,11 +206,14 @@ struct Told {
     not_refreshed: BTreeMap<String, String>,
 }
 
-impl From<Happening> for Event {
-    fn from(happening: Happening) -> Self {
+impl Event {
+    /// What a happening is to who waits for the run; `None` for one that this program does not know.
+    pub(crate) fn of(happening: Happening) -> Option<Event> {
         match happening {
-            Happening::Refused(denied) => Event::Denied(denied),
-            Happening::NotRefreshed { name, why } => Event::NotRefreshed { name, why },
+            Happening::Refused(denied) => Some(Event::Denied(denied)),
+            Happening::NotRefreshed { name, why } => Some(Event::NotRefreshed { name, why }),
+            #[allow(unreachable_patterns)]
+            _ => None,
         }
     }
 }
@@ -226,12 +229,15 @@ impl Told {
     }
 
     fn happening(&mut self, happening: Happening, tell: Tell<'_>) {
-        match happening {
-            Happening::Refused(denied) => self.denied(denied, tell),
-            Happening::NotRefreshed { ref name, ref why } => {
-                self.not_refreshed.insert(name.clone(), why.clone());
-                tell(&happening.into());
+        match Event::of(happening) {
+            Some(Event::Denied(denied)) => self.denied(denied, tell),
+            Some(event) => {
+                if let Event::NotRefreshed { name, why } = &event {
+                    self.not_refreshed.insert(name.clone(), why.clone());
+                }
+                tell(&event);
             }
+            None => {}
         }
     }
 

@@ -36,7 +36,7 @@ pub enum Report {
     Denied(Denied),
     /// The command was stopped, as by Ctrl-Z.
     Stopped,
-    /// Every later check goes by the order of this number.
+    /// Every later check goes by the order of this number, and by all before.
     Enforced(u64),
     /// A connection that was led to the run's own resolver comes from this address.
     Asking(SocketAddr),

@@ -1,5 +1,6 @@
 //! The supervisor's life: confine itself, start the command, keep it company, end the tree.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,8 +107,17 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     // A launcher that is gone is noticed by the loop.
     let _ = link.send(&Report::Started(started.pid));
 
-    let company =
-        Company { link, network, signals, listener, interrupter, bell, waiting, command: started.pid };
+    let company = Company {
+        link,
+        network,
+        to_confirm: Cell::new(None),
+        signals,
+        listener,
+        interrupter,
+        bell,
+        waiting,
+        command: started.pid,
+    };
     let ending = company.keep();
     tree::end(scope.as_ref());
     let _ = link.send(&Report::Ended { ending, unreported: unreported.load(Ordering::Relaxed) });
@@ -151,6 +161,8 @@ fn release_standard_descriptors(nothing: &OwnedFd) {
 struct Company<'a> {
     link: &'a Link,
     network: Arc<ArcSwap<NetworkPolicy>>,
+    /// The last order about a name that the launcher has not been told of as enforced; it stands for those before.
+    to_confirm: Cell<Option<u64>>,
     signals: SignalFd,
     listener: Arc<Listener>,
     interrupter: Interrupter,
@@ -174,6 +186,16 @@ impl Company<'_> {
             if orders && self.obey().is_err() {
                 return Ending::Cut;
             }
+            self.confirm();
+        }
+    }
+
+    /// Tells the launcher which orders about names are enforced, as soon as there is room.
+    fn confirm(&self) {
+        if let Some(serial) = self.to_confirm.get()
+            && self.link.try_send(&Report::Enforced(serial)) != Err(Errno::AGAIN)
+        {
+            self.to_confirm.set(None);
         }
     }
 
@@ -184,9 +206,10 @@ impl Company<'_> {
             tv_sec: patience.as_secs() as i64,
             tv_nsec: i64::from(patience.subsec_nanos()),
         });
+        let room = if self.to_confirm.get().is_some() { PollFlags::OUT } else { PollFlags::empty() };
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
         ];
         fds.extend(calls.watches().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
@@ -229,8 +252,7 @@ impl Company<'_> {
             Ok(Some(Order::Name { serial, state })) => {
                 // This thread alone changes it. The other one looks without a lock, and sees the old or the new.
                 self.network.store(Arc::new(self.network.load().with(state)));
-                // Nobody is told too early; who is never told gives up waiting.
-                let _ = self.link.try_send(&Report::Enforced(serial));
+                self.to_confirm.set(Some(serial));
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(None) | Err(_) => return Err(()),
