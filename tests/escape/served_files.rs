@@ -7,7 +7,7 @@ use lab::{Args, Errno, Lab, raw, report, shown};
 
 lab::suite! {
     tests: [a_served_file_cannot_be_changed, the_machines_file_is_not_opened_for_writing],
-    programs: [change, open_with],
+    programs: [change_served, open_with],
 }
 
 const WAYS: [&str; 8] =
@@ -17,13 +17,13 @@ fn a_served_file_cannot_be_changed(lab: &Lab) {
     let named = || lab.sandbox().allow("localhost:9");
     for way in WAYS {
         // The same acts, on a file in memory of the program's own.
-        let own = named().run("change", ["own", way]);
+        let own = named().run("change_served", ["own", way]);
         let expected = if way == "unseal" { "EPERM" } else { "ok" };
         if !["write", "truncate"].contains(&way) {
             own.expect(way, expected);
         }
         for file in ["/etc/hosts", "/etc/resolv.conf"] {
-            let out = named().run("change", [file, way]);
+            let out = named().run("change_served", [file, way]);
             assert!(out.value(way) != "ok", "{file}\n{out}");
             out.expect("content", "the same").expect("kind", "in memory");
         }
@@ -65,8 +65,8 @@ fn own() -> usize {
     open(&format!("/proc/self/fd/{fd}"), libc::O_RDONLY).unwrap()
 }
 
-/// `change FILE|own WAY`.
-fn change(args: &Args) {
+/// `change_served FILE|own WAY`.
+fn change_served(args: &Args) {
     let (file, way) = (args.text(0), args.text(1));
     let fd = if file == "own" { own() } else { open(file, libc::O_RDONLY | libc::O_CLOEXEC).unwrap() };
     let before = read(fd);
