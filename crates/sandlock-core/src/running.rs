@@ -212,7 +212,6 @@ impl Event {
         match happening {
             Happening::Refused(denied) => Some(Event::Denied(denied)),
             Happening::NotRefreshed { name, why } => Some(Event::NotRefreshed { name, why }),
-            #[allow(unreachable_patterns)]
             _ => None,
         }
     }
