@@ -13,6 +13,7 @@ lab::suite! {
         descriptors_are_as_ordinary_ones,
         without_names_the_machines_own_is_read,
         the_c_library_finds_names_in_it,
+        a_machine_without_the_files_or_with_links_serves_them_too,
         other_daemons_are_not_asked,
         older_kernels_serve_too,
     ],
@@ -177,6 +178,32 @@ fn the_c_library_finds_names_in_it(lab: &Lab) {
         .find(|name| !name.contains("localhost"));
     if let Some(name) = other {
         assert!(named(lab).command(&program, [name]).output().code() != 0, "{name}");
+    }
+}
+
+/// Only root can give a run another `/etc` to find.
+fn a_machine_without_the_files_or_with_links_serves_them_too(lab: &Lab) {
+    if !lab.user().is_root() {
+        return;
+    }
+    let links = |to: &str| format!("ln -s ../{to}/resolv.conf etc; ln -s /{to}/hosts etc");
+    let real = lab.directory("run").display().to_string();
+    lab.file("run/hosts", "real");
+    lab.file("run/resolv.conf", "real");
+    for make in ["true".to_owned(), links("no/such/place"), links(real.trim_start_matches('/'))] {
+        // Without a hosts file some machines do not know localhost.
+        let script = format!(
+            "set -e; cp -a /etc etc; rm -f etc/hosts etc/resolv.conf; {make}; mount --bind etc /etc; ln -sf /etc/hosts \
+             work/link; {} run --net-allow localhost:9 --pin-names --names-may-fail --cwd work -- cat /etc/hosts link /etc/resolv.conf; \
+             umount /etc; rm -r etc",
+            env!("CARGO_BIN_EXE_sandlock-under-test"),
+        );
+        let unshare = tool("unshare", "util-linux");
+        let run = lab.bare().directory(lab.root());
+        let out = run.command(unshare, ["-m", "/bin/sh", "-c", &script]).output();
+        out.expect_code(0);
+        assert_eq!(out.stdout.matches(HOSTS).count(), 2, "{out}");
+        assert!(out.stdout.ends_with("nameserver 127.53.53.53\nsearch .\noptions use-vc\n"), "{out}");
     }
 }
 
