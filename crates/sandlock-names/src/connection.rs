@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{sleep, timeout};
 
-use crate::Happening;
 use crate::announcements::{self, Announcements};
 use crate::frame::{self, Frames};
 use crate::query::{Asked, NoQuestion};
@@ -87,7 +86,9 @@ async fn answer(run: &Rc<Run>, asked: &Asked) -> Option<Vec<u8>> {
     let name = match allowed {
         Ok(name) => name,
         Err(denied) => {
-            tell(run, denied);
+            if is_told(&denied) {
+                run.tell_refused(denied).await;
+            }
             return asked.refused(ResponseCode::NXDomain);
         }
     };
@@ -104,14 +105,11 @@ async fn answer(run: &Rc<Run>, asked: &Asked) -> Option<Vec<u8>> {
 
 /// Reverse lookups are what many programs do on the way, and no rule can allow one: not worth telling. The root is no
 /// name either.
-fn tell(run: &Run, denied: Denied) {
-    let quiet = match &denied {
-        Denied::Name { name, .. } => name.is_empty() || name == "arpa" || name.ends_with(".arpa"),
-        _ => false,
+fn is_told(denied: &Denied) -> bool {
+    let Denied::Name { name, .. } = denied else {
+        return true;
     };
-    if !quiet {
-        run.tell(Happening::Refused(denied));
-    }
+    !(name.is_empty() || name == "arpa" || name.ends_with(".arpa"))
 }
 
 #[cfg(test)]

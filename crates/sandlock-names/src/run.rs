@@ -29,6 +29,11 @@ const ENFORCED_LIMIT: Duration = Duration::from_secs(2);
 const NOTHING_FOUND: Duration = Duration::from_secs(1);
 const MOST_NOTHING_FOUND: usize = 1024;
 
+/// How often programs can make something be told in the long run, and how many at once. Nobody reads faster than a
+/// program can ask for what it is refused, and nothing that is told is dropped.
+const TOLD_EVERY: Duration = Duration::from_millis(1);
+const TOLD_AT_ONCE: u32 = 200;
+
 type Looked = Result<(), Failure>;
 
 /// The names of one run.
@@ -47,6 +52,7 @@ pub(crate) struct Run {
     under_way: RefCell<HashMap<String, watch::Receiver<Option<Looked>>>>,
     nothing_found: RefCell<HashMap<String, (Failure, Instant)>>,
     failing: RefCell<HashSet<String>>,
+    next_told: Cell<Instant>,
 }
 
 /// What a program's question came to.
@@ -79,11 +85,24 @@ impl Run {
             under_way: RefCell::default(),
             nothing_found: RefCell::default(),
             failing: RefCell::default(),
+            next_told: Cell::new(Instant::now()),
         }
     }
 
     pub(crate) fn tell(&self, happening: Happening) {
         self.outbox.borrow_mut().happened(happening);
+    }
+
+    /// Tells what a program was refused, when it is its turn.
+    pub(crate) async fn tell_refused(&self, denied: Denied) {
+        let now = Instant::now();
+        let earliest = now.checked_sub(TOLD_EVERY * TOLD_AT_ONCE).unwrap_or(now);
+        let turn = self.next_told.get().max(earliest);
+        self.next_told.set(turn + TOLD_EVERY);
+        if turn > now {
+            tokio::time::sleep_until(turn.into()).await;
+        }
+        self.tell(Happening::Refused(denied));
     }
 
     /// Tells what is known of a name now.
@@ -237,7 +256,9 @@ impl UnderWay {
             return Err(Failure::Busy);
         };
         let (looked, refused) = run.look_up(name).await;
-        refused.into_iter().for_each(|denied| run.tell(Happening::Refused(denied)));
+        for denied in refused {
+            run.tell_refused(denied).await;
+        }
         match &looked {
             Ok(()) => drop(run.failing.borrow_mut().remove(name)),
             Err(
@@ -269,6 +290,19 @@ mod tests {
     impl Outbox for Deaf {
         fn name(&mut self, _: u64, _: &NameState) {}
         fn happened(&mut self, _: Happening) {}
+    }
+
+    #[test]
+    fn programs_cannot_make_things_be_told_faster_than_they_are_read() {
+        let run = Run::of_nobody(&[]);
+        let started = Instant::now();
+        crate::runtime::runtime().unwrap().block_on(async {
+            for _ in 0..400 {
+                run.tell_refused(Denied::Name { name: "evil.test".into(), forbidden: false }).await;
+            }
+        });
+        let took = started.elapsed();
+        assert!((Duration::from_millis(190)..Duration::from_secs(3)).contains(&took), "{took:?}");
     }
 
     impl Run {
