@@ -34,6 +34,7 @@ mod other_spellings;
 mod own_descriptor_table;
 mod pages_of_others;
 mod path_swapped;
+mod rebinding;
 mod scoped_addresses;
 mod served_files;
 mod signals;

@@ -12,6 +12,7 @@ mod full_peers;
 mod iperf;
 mod led_to_the_resolver;
 mod mid_send;
+mod names_followed;
 mod net_deny;
 mod old_kernels;
 mod ping;
@@ -21,6 +22,7 @@ mod ssh;
 mod tcp;
 mod tools;
 mod unix;
+mod wildcards;
 mod zerocopy;
 
 fn main() -> std::process::ExitCode {

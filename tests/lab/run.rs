@@ -27,6 +27,7 @@ pub struct Run {
     input_pipe: bool,
     passed: Vec<(RawFd, OwnedFd)>,
     own_group: bool,
+    longest: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,7 @@ impl Run {
             input_pipe: false,
             passed: Vec::new(),
             own_group: false,
+            longest: LONGEST,
         }
     }
 
@@ -131,6 +133,12 @@ impl Run {
     /// In a process group of its own: for programs that signal their group.
     pub fn own_group(mut self) -> Self {
         self.own_group = true;
+        self
+    }
+
+    /// It may run for longer than tests do.
+    pub fn for_longer(mut self, more: Duration) -> Self {
+        self.longest += more;
         self
     }
 
@@ -206,7 +214,7 @@ impl Run {
             input: process.stdin.take(),
             pipes: [Pipe::new(out), Pipe::new(err)],
             process,
-            limit: Instant::now() + LONGEST,
+            limit: Instant::now() + self.longest,
         }
     }
 

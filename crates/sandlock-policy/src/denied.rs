@@ -56,6 +56,8 @@ impl Denied {
     pub fn hint(&self, names: &Resolved) -> Option<String> {
         match self {
             Denied::Destination(destination) => destination_hint(destination, names),
+            // Names are what rules are for.
+            Denied::UnixPath(path) if NAME_DAEMONS.iter().any(|daemon| path.starts_with(daemon)) => None,
             Denied::UnixPath(path) | Denied::Metadata(path) => {
                 Some(format!("-w {}", shell_word(path.as_os_str().as_encoded_bytes())))
             }
@@ -69,6 +71,9 @@ impl Denied {
         }
     }
 }
+
+/// Where nscd and systemd-resolved are asked for names, of anybody and about anything.
+const NAME_DAEMONS: [&str; 3] = ["/run/nscd", "/var/run/nscd", "/run/systemd/resolve"];
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,6 +157,7 @@ mod tests {
     fn there_is_no_hint_for_what_no_flag_allows() {
         let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80) };
         let name = Denied::Name { name: "not a name".into(), forbidden: false };
+        assert_eq!(Denied::UnixPath("/run/systemd/resolve/io.systemd.Resolve".into()).hint(&named()), None);
         for denied in [name, to(Protocol::Tcp, "1.2.3.4", 0), Denied::UnixAbstract(b"x".to_vec()), listen] {
             assert_eq!(denied.hint(&named()), None);
         }
