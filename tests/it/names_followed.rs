@@ -18,7 +18,7 @@ lab::suite! {
         a_name_that_never_resolved_stops_the_run,
         a_name_that_may_fail_is_followed_from_the_time_it_resolves,
     ],
-    programs: [connect_on_and_on, connect_until_refused, connect_until_it_works],
+    programs: [follow, connect_until_refused, connect_until_it_works],
 }
 
 const PLACES: [&str; 8] = [
@@ -55,7 +55,7 @@ fn an_address_that_rotates_is_followed(lab: &Lab) {
             }
         });
         let run = asking(lab, &names).allow(&target).for_longer(Duration::from_secs(seconds));
-        let out = run.run("connect_on_and_on", [target.clone(), seconds.to_string()]);
+        let out = run.run("follow", [target.clone(), seconds.to_string()]);
         stop.store(true, Ordering::SeqCst);
         out
     });
@@ -94,7 +94,7 @@ fn a_pinned_name_stays_what_it_was(lab: &Lab) {
     names.set("api.test", Zone::addresses(["127.0.60.11"]).ttl(1));
     let target = format!("api.test:{}", old.port());
     let run = asking(lab, &names).allow(&target).option("--pin-names");
-    let mut run = run.program("connect_on_and_on", [&target, "3"]).start();
+    let mut run = run.program("follow", [&target, "3"]).start();
     run.wait_for("begun");
     names.set("api.test", Zone::addresses(["127.0.60.12"]).ttl(1));
     run.finish().expect("refused", 0).expect("places", 1);
@@ -110,7 +110,7 @@ fn what_a_failing_server_last_said_is_kept(lab: &Lab) {
     let mut run = asking(lab, &names)
         .allow(&target)
         .options(["--names-grace", "1s"])
-        .program("connect_on_and_on", [&target, "4"])
+        .program("follow", [&target, "4"])
         .start();
     run.wait_for("begun");
     names.set("api.test", Zone::code(2));
@@ -150,8 +150,8 @@ fn connect_to_the_first(target: &str) -> (Option<SocketAddr>, Result<(), Errno>)
     (Some(address), TcpStream::connect(address).map(drop).map_err(|error| Errno::from(&error)))
 }
 
-/// `connect_on_and_on TARGET SECONDS`: by name, to the first address that it has at the moment.
-fn connect_on_and_on(args: &Args) {
+/// `follow TARGET SECONDS`: by name, to the first address that it has at the moment.
+fn follow(args: &Args) {
     let end = Instant::now() + Duration::from_secs(args.get(1));
     let (mut places, mut connected, mut refused) = (HashMap::new(), 0, 0);
     while Instant::now() < end {
