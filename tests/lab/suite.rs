@@ -1,5 +1,6 @@
 //! What a file of tests registers, and the main function of a test binary.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,6 +59,12 @@ pub fn main(sandlock: &str) -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == PROGRAM_FLAG) {
         return run_program(args.collect());
+    }
+    let mut names = HashSet::new();
+    for (name, _) in
+        inventory::iter::<Suite>.into_iter().flat_map(|suite| suite.programs).chain(programs::ALL)
+    {
+        assert!(names.insert(name), "two programs are called {name}");
     }
     let binaries = Arc::new(Binaries::take(Path::new(sandlock)));
     let trials = inventory::iter::<Suite>.into_iter().flat_map(|suite| trials(suite, &binaries)).collect();
