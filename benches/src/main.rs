@@ -5,7 +5,12 @@
 //! the program that is measured (`--program`); the sandbox is the `sandlock` of the same build.
 
 mod beside;
+mod lookup;
 mod measure;
+/// The name server of the lab.
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#[path = "../../tests/lab/server/names.rs"]
+mod name_server;
 mod programs;
 mod servers;
 mod start;
@@ -24,6 +29,7 @@ fn main() -> ExitCode {
             start::measure(&filter);
             measure::measure(&filter);
             beside::measure(&filter);
+            lookup::measure(&filter);
             ExitCode::SUCCESS
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -33,6 +33,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             stream.read_exact(&mut [0; 64])
         }),
         (Some("open-close"), _) => rounds(2000, || File::open("/usr/bin/env").map(drop)),
+        (Some("lookup"), _) => lookup(words.get(1).map_or("", String::as_str)),
         (Some("stat"), _) => rounds(5000, || std::fs::metadata("/usr/bin/env").map(drop)),
         (Some("getpid"), _) => rounds(50_000, || {
             // Not cached by the C library, and made without its wrapper.
@@ -116,6 +117,10 @@ fn hang(at: SocketAddr, how: &str) {
     if how == "full-socket" {
         while tcp_sendmsg(&stream, &[0; 65536]).is_ok() {}
     }
+}
+
+fn lookup(name: &str) -> std::io::Result<f64> {
+    rounds(50, || (name, 0).to_socket_addrs().map(drop))
 }
 
 fn send_connected(to: SocketAddr) -> std::io::Result<f64> {
