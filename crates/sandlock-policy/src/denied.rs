@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::http::{name_hint as tls_hint, request_hint};
 use crate::shell::shell_word;
-use crate::{AnswerRefusal, Destination, NetRule, Protocol, Resolved, escape_terminal};
+use crate::{
+    AnswerRefusal, Destination, HttpName, Malformed, NetRule, Protocol, Resolved, Scheme, escape_terminal,
+};
 
 /// What was refused. Its text is safe to print: what a program chose is [escaped](escape_terminal).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +50,39 @@ pub enum Denied {
         /// The port; `None` when the kernel was to choose one.
         port: Option<u16>,
     },
+    /// An HTTP request that no rule grants, or that one takes away.
+    Http {
+        /// How it travelled.
+        scheme: Scheme,
+        /// Its method.
+        method: String,
+        /// The host that it named.
+        host: HttpName,
+        /// The port of its connection.
+        port: u16,
+        /// Its path, as rules see it.
+        path: String,
+        /// Whether a rule takes it away.
+        forbidden: bool,
+    },
+    /// A request that is not understood, or could be understood in two ways.
+    HttpMalformed {
+        /// Where its connection was to go.
+        destination: Destination,
+        /// What is wrong with it.
+        why: Malformed,
+    },
+    /// TLS that is not looked into, to a name that no rule grants as a whole, or of which one takes something away.
+    TlsName {
+        /// The name, or the address; empty when the client hello says none.
+        name: String,
+        /// The port of its connection.
+        port: u16,
+        /// Whether a rule takes it away.
+        forbidden: bool,
+    },
+    /// UDP to a port whose HTTP requests are looked at: QUIC would go past that.
+    Quic(Destination),
 }
 
 impl Denied {
@@ -63,7 +99,15 @@ impl Denied {
             }
             Denied::Name { name, forbidden: false } => name_hint(name),
             Denied::Answer { why: AnswerRefusal::Loopback, .. } => Some("--names-may-be-local".to_owned()),
-            Denied::Forbidden(_)
+            Denied::Http { scheme, method, host, port, path, forbidden: false } => {
+                request_hint(method, *scheme, host, *port, path)
+            }
+            Denied::TlsName { name, port, forbidden: false } => tls_hint(name, *port),
+            Denied::Http { .. }
+            | Denied::HttpMalformed { .. }
+            | Denied::TlsName { .. }
+            | Denied::Quic(_)
+            | Denied::Forbidden(_)
             | Denied::Name { .. }
             | Denied::Answer { .. }
             | Denied::UnixAbstract(_)
@@ -94,6 +138,18 @@ impl fmt::Display for Denied {
             Denied::Metadata(path) => write!(f, "metadata of {}", shown_path(path)),
             Denied::Listen { protocol, port: Some(port) } => write!(f, "{protocol} listen on port {port}"),
             Denied::Listen { protocol, port: None } => write!(f, "{protocol} listen on an automatic port"),
+            Denied::Http { scheme, method, host, port, path, forbidden } => {
+                let url = shown_url(*scheme, host, *port, path);
+                write!(f, "{} {url}{}", escape_terminal(method), refused_by(*forbidden))
+            }
+            Denied::HttpMalformed { destination, why } => write!(f, "a request to {destination}: {why}"),
+            Denied::TlsName { name, port, forbidden: _ } if name.is_empty() => {
+                write!(f, "tls without a name, port {port}")
+            }
+            Denied::TlsName { name, port, forbidden } => {
+                write!(f, "tls to {}:{port}{}", escape_terminal(name), refused_by(*forbidden))
+            }
+            Denied::Quic(destination) => write!(f, "{destination}, which would go past the HTTP rules"),
         }
     }
 }
@@ -117,6 +173,15 @@ fn destination_hint(destination: &Destination, names: &Resolved) -> Option<Strin
 fn name_hint(name: &str) -> Option<String> {
     let rule: NetRule = format!("{name}:443").parse().ok()?;
     Some(format!("--net-allow {rule}"))
+}
+
+fn shown_url(scheme: Scheme, host: &HttpName, port: u16, path: &str) -> String {
+    let port = if port == scheme.default_port() { String::new() } else { format!(":{port}") };
+    escape_terminal(&format!("{scheme}://{host}{port}{path}"))
+}
+
+fn refused_by(forbidden: bool) -> &'static str {
+    if forbidden { ", which --http-deny refuses" } else { "" }
 }
 
 fn shown_path(path: &Path) -> String {

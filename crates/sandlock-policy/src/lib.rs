@@ -14,6 +14,7 @@ mod destinations;
 mod escape;
 mod files;
 mod host;
+mod http;
 mod lossless;
 mod metadata;
 mod network;
@@ -37,6 +38,10 @@ pub use destinations::Destinations;
 pub use escape::escape_terminal;
 pub use files::{Base, FileRules};
 pub use host::Host;
+pub use http::{
+    HttpHost, HttpName, HttpRequest, HttpRule, HttpRuleError, HttpRuleErrorKind, HttpRules, Malformed,
+    Method, RequestTarget, Scheme, authority,
+};
 pub use ipnet::IpNet;
 pub use metadata::{MetadataFacts, MetadataTarget, check_metadata};
 pub use network::{NetworkPolicy, RESOLVER, RESOLVER_PORT, Route};

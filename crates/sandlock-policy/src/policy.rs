@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Base, FileRules, NetRule, NetworkRules, RuleError};
+use crate::{Base, FileRules, HttpRules, NetRule, NetworkRules, RuleError};
 
 /// What a run may do. The default is no network, and the standard base to read.
 ///
@@ -20,6 +20,8 @@ use crate::{Base, FileRules, NetRule, NetworkRules, RuleError};
 pub struct Policy {
     /// Outbound traffic that is granted and refused.
     pub network: NetworkRules,
+    /// HTTP requests that are granted and refused.
+    pub http: HttpRules,
     /// How the names in those rules are understood.
     pub names: NameRules,
     /// Files that are granted; no others are.

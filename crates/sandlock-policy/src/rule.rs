@@ -37,6 +37,15 @@ impl NetRule {
         Ok(NetRule { meaning, flag: flag.into(), spec: spec.into() })
     }
 
+    /// A rule that another kind of rule amounts to, as it was written.
+    pub(crate) fn tcp(host: Host, ports: Ports, flag: &str, spec: &str) -> NetRule {
+        NetRule {
+            meaning: Meaning { protocol: Protocol::Tcp, host, ports },
+            flag: flag.into(),
+            spec: spec.into(),
+        }
+    }
+
     /// The protocol that it grants.
     #[must_use]
     pub fn protocol(&self) -> Protocol {

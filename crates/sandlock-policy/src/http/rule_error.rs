@@ -1,0 +1,91 @@
+//! Why the text of an HTTP rule was not accepted.
+
+use super::Malformed;
+use crate::RuleErrorKind;
+
+/// An HTTP rule that is not in the grammar.
+///
+/// Its text names the flag, the whole rule and the offending part, as that of [`RuleError`](crate::RuleError).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} {spec:?}: {kind}")]
+pub struct HttpRuleError {
+    flag: String,
+    spec: String,
+    kind: HttpRuleErrorKind,
+}
+
+impl HttpRuleError {
+    pub(crate) fn new(flag: &str, spec: &str, kind: HttpRuleErrorKind) -> HttpRuleError {
+        HttpRuleError { flag: flag.to_owned(), spec: spec.to_owned(), kind }
+    }
+
+    /// The flag that the rule was given with, such as `--http-allow`.
+    #[must_use]
+    pub fn flag(&self) -> &str {
+        &self.flag
+    }
+
+    /// The rule as it was written.
+    #[must_use]
+    pub fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn kind(&self) -> &HttpRuleErrorKind {
+        &self.kind
+    }
+}
+
+/// What is wrong with an HTTP rule. A string is the offending part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpRuleErrorKind {
+    /// Not two words.
+    #[error("expected METHOD HOST[:PORT][/PATH], such as \"GET api.example.com/v1/*\"")]
+    Shape,
+    /// A method that no request can have.
+    #[error("invalid method {0:?}")]
+    InvalidMethod(String),
+    /// A standard method in small letters, which is another method.
+    #[error("the method {written:?} is not {upper}: methods are written in capitals")]
+    MethodCase {
+        /// As it was written.
+        written: String,
+        /// The method that was meant.
+        upper: String,
+    },
+    /// `https://HOST`.
+    #[error("a rule names a host without a scheme; ports tell http from https")]
+    Scheme,
+    /// No host.
+    #[error("expected a host, or `*` for any")]
+    MissingHost,
+    /// A host that no network rule may have either.
+    #[error(transparent)]
+    Host(RuleErrorKind),
+    /// A range of addresses.
+    #[error("{0:?} is a range: name one address, or use `*`")]
+    Range(String),
+    /// Ports that no network rule may have either.
+    #[error(transparent)]
+    Ports(RuleErrorKind),
+    /// `*` for ports.
+    #[error("`*` is no port here: name the ports")]
+    AnyPort,
+    /// A path that no request is understood to have.
+    #[error("no request can have the path {path:?}: {why}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        why: Malformed,
+    },
+    /// A path with empty or dot segments, which are gone from the paths of requests.
+    #[error("the path {0:?} has an empty or a dot segment: write it without")]
+    NotNormal(String),
+    /// A path with a query.
+    #[error("the path {0:?} has a query: rules do not speak of queries")]
+    Query(String),
+}
