@@ -66,6 +66,7 @@ fn internet(
     let (destination, led_to_the_resolver) = match cx.network.load().route(destination)? {
         Route::Direct(destination) => (destination, false),
         Route::Resolver(destination) => (destination, true),
+        Route::Proxy { to, .. } => (to, false),
     };
     let connect = Connect { socket, destination, form, deadline: None };
     let begun = begin(cx, &connect, protocol);
