@@ -1,6 +1,7 @@
 //! The rules and the addresses of their names, combined into what a check consults.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::{
@@ -18,6 +19,7 @@ pub struct NetworkPolicy {
     rules: Arc<NetworkRules>,
     names: Resolved,
     resolver: Option<u16>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// Where a connection goes.
@@ -27,6 +29,15 @@ pub enum Route {
     Direct(Allowed<Destination>),
     /// To the run's own resolver, which is this destination; whoever listens there is to be told of the connection.
     Resolver(Allowed<Destination>),
+    /// To the run's HTTP proxy; it is to be told of the connection, and of `original`.
+    Proxy {
+        /// The proxy. Its address has the family of the original one, so a socket that could connect there can connect
+        /// here: by an IPv4-mapped address if it would have there. Only on a machine without IPv6 loopback it is IPv4
+        /// always.
+        to: Allowed<Destination>,
+        /// Where the caller wants the connection to.
+        original: Allowed<Destination>,
+    },
 }
 
 impl NetworkPolicy {
@@ -45,7 +56,9 @@ impl NetworkPolicy {
     pub fn with(&self, state: NameState) -> NetworkPolicy {
         let mut names = self.names.clone();
         names.set(state);
-        NetworkPolicy { resolver: self.resolver, ..NetworkPolicy::build(Arc::clone(&self.rules), names) }
+        let proxy = self.proxy.clone();
+        let resolver = self.resolver;
+        NetworkPolicy { resolver, proxy, ..NetworkPolicy::build(Arc::clone(&self.rules), names) }
     }
 
     /// Connections to [`RESOLVER`] go to this TCP port of 127.0.0.1.
@@ -54,15 +67,28 @@ impl NetworkPolicy {
         NetworkPolicy { resolver: Some(port), ..self }
     }
 
+    /// Connections to these TCP ports go to the proxy: to the port `v4` of 127.0.0.1, or `v6` of [::1]. UDP to the same
+    /// ports, which is QUIC, is refused whatever grants it.
+    #[must_use]
+    pub fn with_proxy(self, ports: BTreeSet<u16>, v4: u16, v6: Option<u16>) -> NetworkPolicy {
+        NetworkPolicy { proxy: Some(Arc::new(Proxy { ports, v4, v6 })), ..self }
+    }
+
     /// Whether traffic to `destination` is allowed.
     ///
     /// # Errors
-    /// [`Denied::Destination`] when no rule grants it, [`Denied::Forbidden`] when one forbids it.
+    /// [`Denied::Destination`] when no rule grants it, [`Denied::Forbidden`] when one forbids it, [`Denied::Quic`] for
+    /// UDP to a port whose connections go to the proxy.
     pub fn check(&self, destination: Destination) -> Result<Allowed<Destination>, Denied> {
         let is_in = |lists: &ByProtocol| {
             lists.of(destination.protocol()).contains(destination.address(), destination.port())
         };
         match (is_in(&self.allowed), is_in(&self.denied)) {
+            (true, false)
+                if destination.protocol() == Protocol::Udp && self.is_intercepted(destination.port()) =>
+            {
+                Err(Denied::Quic(destination))
+            }
             (true, false) => Ok(Allowed::new(destination)),
             (true, true) => Err(Denied::Forbidden(destination)),
             (false, _) => Err(Denied::Destination(destination)),
@@ -79,8 +105,22 @@ impl NetworkPolicy {
                 let real = Destination::new(Protocol::Tcp, Ipv4Addr::LOCALHOST.into(), port);
                 Ok(Route::Resolver(Allowed::new(real)))
             }
-            _ => self.check(destination).map(Route::Direct),
+            _ => Ok(self.by_proxy(self.check(destination)?)),
         }
+    }
+
+    fn by_proxy(&self, original: Allowed<Destination>) -> Route {
+        let wanted = original.get();
+        match &self.proxy {
+            Some(proxy) if wanted.protocol() == Protocol::Tcp && proxy.ports.contains(&wanted.port()) => {
+                Route::Proxy { to: Allowed::new(proxy.beside(*wanted)), original }
+            }
+            _ => Route::Direct(original),
+        }
+    }
+
+    fn is_intercepted(&self, port: u16) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.ports.contains(&port))
     }
 
     /// The port of 127.0.0.1 where the run's own resolver listens.
@@ -115,7 +155,8 @@ impl NetworkPolicy {
     #[must_use]
     pub fn restricts(&self, protocol: Protocol) -> bool {
         let denies = self.rules.deny.iter().any(|rule| rule.protocol() == protocol);
-        self.uses(protocol) && (denies || !self.allowed(protocol).is_everything())
+        let intercepts = protocol != Protocol::Icmp && self.proxy.is_some();
+        self.uses(protocol) && (denies || intercepts || !self.allowed(protocol).is_everything())
     }
 
     /// The names and addresses that it was built from.
@@ -128,6 +169,28 @@ impl NetworkPolicy {
     #[must_use]
     pub fn rules(&self) -> &NetworkRules {
         &self.rules
+    }
+}
+
+/// The run's HTTP proxy.
+#[derive(Debug, PartialEq, Eq)]
+struct Proxy {
+    /// Connections to these go to it.
+    ports: BTreeSet<u16>,
+    /// Its port on 127.0.0.1.
+    v4: u16,
+    /// Its port on [::1].
+    v6: Option<u16>,
+}
+
+impl Proxy {
+    /// Its own address in the family of `original`.
+    fn beside(&self, original: Destination) -> Destination {
+        let (address, port) = match self.v6 {
+            Some(port) if original.address().is_ipv6() => (Ipv6Addr::LOCALHOST.into(), port),
+            _ => (Ipv4Addr::LOCALHOST.into(), self.v4),
+        };
+        Destination::new(Protocol::Tcp, address, port)
     }
 }
 
@@ -268,5 +331,55 @@ mod tests {
         let udp = Destination::new(Protocol::Udp, RESOLVER.into(), 53);
         assert!(policy.route(udp).is_err());
         assert!(build(&[], &[]).route(to("127.53.53.53", 53)).is_err());
+    }
+    fn proxied(allow: &[&str], v6: Option<u16>) -> NetworkPolicy {
+        build(allow, &["10.9.9.9:*"]).with_proxy([80, 443].into(), 4000, v6)
+    }
+
+    #[test]
+    fn allowed_connections_to_intercepted_ports_are_led_to_the_proxy_of_their_family() {
+        let policy = proxied(&[":*"], Some(6000)).with(state("a.test", &["10.0.0.1"], &[]));
+        for (address, port, proxy) in [
+            ("10.0.0.1", 80, to("127.0.0.1", 4000)),
+            ("::ffff:10.0.0.1", 443, to("127.0.0.1", 4000)),
+            ("0.0.0.0", 80, to("127.0.0.1", 4000)),
+            ("::1", 443, to("::1", 6000)),
+            ("2001:db8::1", 80, to("::1", 6000)),
+        ] {
+            match policy.route(to(address, port)) {
+                Ok(Route::Proxy { to: led, original }) => {
+                    assert_eq!((*led.get(), *original.get()), (proxy, to(address, port)));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(policy.route(to("10.0.0.1", 81)), Ok(Route::Direct(_))));
+        assert_eq!(policy.route(to("10.9.9.9", 80)), Err(Denied::Forbidden(to("10.9.9.9", 80))));
+        match proxied(&[":*"], None).route(to("::1", 80)) {
+            Ok(Route::Proxy { to: led, .. }) => assert_eq!(*led.get(), to("127.0.0.1", 4000)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_proxy_opens_nothing_by_itself() {
+        let policy = proxied(&["10.0.0.1:80"], Some(6000)).with_resolver(4053);
+        for (address, port) in [("10.0.0.1", 443), ("10.0.0.2", 80), ("127.0.0.1", 4000), ("::1", 6000)] {
+            assert_eq!(policy.route(to(address, port)), Err(Denied::Destination(to(address, port))));
+        }
+        assert!(matches!(policy.route(to("127.53.53.53", 53)), Ok(Route::Resolver(_))));
+    }
+
+    #[test]
+    fn quic_to_intercepted_ports_is_refused_whatever_grants_it() {
+        let udp = |port| Destination::new(Protocol::Udp, [10, 0, 0, 1].into(), port);
+        let allow = ["udp://*:*", "udp://10.0.0.1:443"];
+        assert!(!build(&allow, &[]).restricts(Protocol::Udp));
+        assert!(build(&allow, &[]).check(udp(443)).is_ok());
+        let policy = proxied(&allow, None).with(state("a.test", &["10.0.0.1"], &[]));
+        assert!(policy.restricts(Protocol::Udp) && !policy.restricts(Protocol::Icmp));
+        assert_eq!(policy.check(udp(443)), Err(Denied::Quic(udp(443))));
+        assert!(policy.check(udp(444)).is_ok());
+        assert!(!proxied(&["10.0.0.1:80"], None).restricts(Protocol::Udp), "no UDP socket can be made");
     }
 }
