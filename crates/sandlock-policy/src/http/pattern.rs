@@ -20,6 +20,8 @@ enum Step {
     Byte(u8),
     /// `*`: anything but a slash.
     Star,
+    /// `*` for a whole segment: something, but no slash.
+    Segment,
     /// `**`: anything.
     StarStar,
     /// `**/` after a slash: nothing, or anything that ends in a slash. The step after it is its second half.
@@ -140,6 +142,10 @@ impl Walk<'_> {
             match step {
                 Step::Byte(own) => after[index + 1] |= self.letters.same(*own, byte),
                 Step::Star => after[index] |= byte != b'/',
+                Step::Segment => {
+                    after[index] |= byte != b'/';
+                    after[index + 1] |= byte != b'/';
+                }
                 Step::StarStar => after[index] = true,
                 Step::Directories => {}
                 Step::InDirectories => {
@@ -162,7 +168,7 @@ impl Walk<'_> {
                         self.before[index + 1] = true;
                         self.before[index + 2] = true;
                     }
-                    Step::Byte(_) | Step::InDirectories => {}
+                    Step::Byte(_) | Step::Segment | Step::InDirectories => {}
                 }
             }
         }
@@ -176,7 +182,7 @@ impl fmt::Display for PathPattern {
             match step {
                 Step::Byte(byte @ (b'*' | b'?' | b'#')) => write_escape(&mut text, *byte),
                 Step::Byte(byte) => text.push(char::from(*byte)),
-                Step::Star => text.push('*'),
+                Step::Star | Step::Segment => text.push('*'),
                 Step::StarStar | Step::Directories => text.push_str("**"),
                 Step::InDirectories => text.push('/'),
             }
@@ -206,16 +212,16 @@ fn steps(pattern: &[Character]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = pattern;
     while let Some((character, after)) = rest.split_first() {
-        if steps.last() == Some(&Step::Byte(b'/'))
-            && let Some(after) = strip_prefix(rest, b"**/")
-        {
+        let begins = matches!(steps.last(), Some(Step::Byte(b'/') | Step::InDirectories));
+        if begins && let Some(after) = strip_prefix(rest, b"**/") {
             steps.extend([Step::Directories, Step::InDirectories]);
             rest = after;
         } else if let Some(after) = strip_prefix(rest, b"**") {
             steps.push(Step::StarStar);
             rest = after;
         } else if is(character, b'*') {
-            steps.push(Step::Star);
+            let whole = begins && after.first().is_none_or(|next| next.byte == b'/');
+            steps.push(if whole { Step::Segment } else { Step::Star });
             rest = after;
         } else {
             let mut text = String::new();
