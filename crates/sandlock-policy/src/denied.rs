@@ -218,6 +218,76 @@ mod tests {
         }
     }
 
+    fn http(method: &str, url: (Scheme, &str, u16, &str), forbidden: bool) -> Denied {
+        let (scheme, host, port, path) = url;
+        let (method, path) = (method.into(), path.into());
+        Denied::Http { scheme, method, host: host.parse().unwrap(), port, path, forbidden }
+    }
+
+    fn tls(name: &str, port: u16, forbidden: bool) -> Denied {
+        Denied::TlsName { name: name.into(), port, forbidden }
+    }
+
+    #[test]
+    fn the_hint_of_a_request_is_one_word_of_a_shell_and_means_that_request_alone() {
+        for (denied, flag) in [
+            (http("GET", (Scheme::Http, "a.test", 80, "/x"), false), "--http-allow 'GET a.test/x'"),
+            (http("GET", (Scheme::Https, "a.test", 80, "/"), false), "--http-allow 'GET a.test:80/'"),
+            (http("GET", (Scheme::Https, "[::1]", 443, "/$(rm)"), false), "--http-allow 'GET [::1]/$(rm)'"),
+            (
+                http("GET", (Scheme::Http, "a.test", 80, "/it's/*?"), false),
+                r"--http-allow 'GET a.test/it'\''s/%2A%3F'",
+            ),
+            (http("GET", (Scheme::Http, "10.0.0.7", 80, "/8"), false), "--http-allow 'GET 10.0.0.7:80/8'"),
+            (tls("a.test", 443, false), "--http-allow '* a.test'"),
+            (tls("a.test", 8443, false), "--http-allow '* a.test:8443'"),
+        ] {
+            assert_eq!(denied.hint(&named()).as_deref(), Some(flag));
+        }
+        for denied in [
+            http("GET", (Scheme::Http, "a.test", 80, "/x"), true),
+            http("G T", (Scheme::Http, "a.test", 80, "/x"), false),
+            http("GET", (Scheme::Http, "a.test", 0, "/x"), false),
+            tls("a.test", 443, true),
+            tls("", 443, false),
+            tls("a b", 443, false),
+            Denied::HttpMalformed { destination: destination(80), why: Malformed::Backslash },
+            Denied::Quic(destination(443)),
+        ] {
+            assert_eq!(denied.hint(&named()), None, "{denied}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_request_is_safe_to_print() {
+        let why = Malformed::EncodedSlash;
+        for (denied, text) in [
+            (http("GET", (Scheme::Https, "a.test", 443, "/x"), false), "GET https://a.test/x"),
+            (
+                http("GET", (Scheme::Http, "[::1]", 8080, "/x"), true),
+                "GET http://[::1]:8080/x, which --http-deny refuses",
+            ),
+            (http("G\x1b[", (Scheme::Http, "a.test", 80, "/"), false), r"G\u{1b}[ http://a.test/"),
+            (
+                Denied::HttpMalformed { destination: destination(80), why },
+                "a request to tcp 10.0.0.7:80: an encoded slash in the path",
+            ),
+            (tls("a.test", 443, false), "tls to a.test:443"),
+            (tls("", 443, false), "tls without a name, port 443"),
+            (tls("a.test", 443, true), "tls to a.test:443, which --http-deny refuses"),
+            (
+                Denied::Quic(Destination::new(Protocol::Udp, [10, 0, 0, 7].into(), 443)),
+                "udp 10.0.0.7:443, which would go past the HTTP rules",
+            ),
+        ] {
+            assert_eq!(denied.to_string(), text);
+        }
+    }
+
+    fn destination(port: u16) -> Destination {
+        Destination::new(Protocol::Tcp, [10, 0, 0, 7].into(), port)
+    }
+
     #[test]
     fn there_is_no_hint_for_what_no_flag_allows() {
         let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80) };

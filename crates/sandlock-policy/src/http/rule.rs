@@ -183,11 +183,11 @@ impl Meaning {
         let (host, ports) = split_ports(authority);
         let method = Method::parse(method)?;
         let host: HttpHost = host.parse()?;
-        if matches!(host, HttpHost::Address(_)) && path.is_some_and(is_prefix_length) {
-            return Err(HttpRuleErrorKind::Range(place.to_owned()));
-        }
         let ports = ports.map(parse_ports).transpose()?;
         let path = path.map(PathPattern::parse).transpose()?.filter(|path| !path.is_everything());
+        if matches!(host, HttpHost::Address(_)) && ports.is_none() && path.as_ref().is_some_and(is_length) {
+            return Err(HttpRuleErrorKind::Range(place.to_owned()));
+        }
         Ok(Meaning { method, host, ports, path })
     }
 }
@@ -217,7 +217,9 @@ fn parse_ports(text: &str) -> Result<Vec<u16>, HttpRuleErrorKind> {
     }
 }
 
-/// `10.0.0.0/8` would be the path `/8` of one address: whoever writes it means a range.
-fn is_prefix_length(path: &str) -> bool {
-    path.strip_prefix('/').and_then(|digits| digits.parse::<u8>().ok()).is_some_and(|bits| bits <= 128)
+/// `10.0.0.0/8` would be the path `/8` of one address: whoever writes it means a range. With a port it is a path.
+fn is_length(path: &PathPattern) -> bool {
+    let text = path.to_string();
+    let digits = text.strip_prefix('/').filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse::<u8>().ok()).is_some_and(|bits| bits <= 128)
 }

@@ -130,7 +130,8 @@ pub(crate) fn name_hint(name: &str, port: u16) -> Option<String> {
 
 /// Parsed before it is shown: a hint that sandlock itself refuses helps nobody.
 fn hint(method: &str, host: &HttpName, port: u16, usual: bool, path: &str) -> Option<String> {
-    let port = if usual { String::new() } else { format!(":{port}") };
-    let rule: HttpRule = format!("{method} {host}{port}{path}").parse().ok()?;
+    let short = || format!("{method} {host}{path}").parse().ok();
+    let long = || format!("{method} {host}:{port}{path}").parse().ok();
+    let rule: HttpRule = usual.then(short).flatten().or_else(long)?;
     Some(format!("--http-allow {}", crate::shell::shell_word(rule.to_string().as_bytes())))
 }
