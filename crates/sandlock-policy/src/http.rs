@@ -4,7 +4,9 @@
 //! what could be read in two ways is [`Malformed`]. [`HttpRules::check`] judges that form, and that form is what is
 //! forwarded.
 
+mod auth;
 mod authority;
+mod credential;
 mod host;
 mod malformed;
 mod method;
@@ -15,7 +17,9 @@ mod rule_error;
 mod rules;
 mod target;
 
+pub use auth::{AuthForm, HttpAuth, HttpAuths};
 pub use authority::authority;
+pub use credential::{Credential, CredentialSource};
 pub use host::{HttpHost, HttpName};
 pub use malformed::Malformed;
 pub use method::Method;

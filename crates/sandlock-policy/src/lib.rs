@@ -39,8 +39,8 @@ pub use escape::escape_terminal;
 pub use files::{Base, FileRules};
 pub use host::Host;
 pub use http::{
-    HttpHost, HttpName, HttpRequest, HttpRule, HttpRuleError, HttpRuleErrorKind, HttpRules, Malformed,
-    Method, RequestTarget, Scheme, authority,
+    AuthForm, Credential, CredentialSource, HttpAuth, HttpAuths, HttpHost, HttpName, HttpRequest, HttpRule,
+    HttpRuleError, HttpRuleErrorKind, HttpRules, Malformed, Method, RequestTarget, Scheme, authority,
 };
 pub use ipnet::IpNet;
 pub use metadata::{MetadataFacts, MetadataTarget, check_metadata};

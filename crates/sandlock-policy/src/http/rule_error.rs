@@ -88,4 +88,19 @@ pub enum HttpRuleErrorKind {
     /// A path with a query.
     #[error("the path {0:?} has a query: rules do not speak of queries")]
     Query(String),
+    /// A credential without a name or a place.
+    #[error("expected NAME=env:VAR, NAME=file:PATH or NAME=fd:N")]
+    Credential,
+    /// A name that no credential can have.
+    #[error("invalid credential {0:?}: a name has letters, digits, `-`, `_` and `.`")]
+    CredentialName(String),
+    /// Not four words.
+    #[error("expected METHOD HOST/PATH SPEC NAME, such as \"* api.example.com/* bearer KEY\"")]
+    AuthShape,
+    /// `*` for the host of a credential.
+    #[error("a credential is not for any host: name one")]
+    AuthForAnyHost,
+    /// A SPEC that does not exist, or that would change what a request means.
+    #[error("invalid {0:?}: expected bearer, basic:USER, header:NAME or query:PARAM")]
+    AuthForm(String),
 }
