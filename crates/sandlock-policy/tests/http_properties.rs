@@ -91,6 +91,13 @@ proptest! {
     }
 
     #[test]
+    fn what_a_rule_grants_the_same_rule_refuses_as_a_denial(rule in rules(), request in requests()) {
+        let allows = HttpRules { allow: vec![rule.clone()], deny: Vec::new() };
+        let denies = HttpRules { allow: Vec::new(), deny: vec![rule] };
+        prop_assert!(allows.check(request.clone()).is_err() || denies.check(request).is_err());
+    }
+
+    #[test]
     fn the_check_agrees_with_a_walk_over_the_rules(
         allow in prop::collection::vec(rules(), 0..4),
         deny in prop::collection::vec(rules(), 0..2),

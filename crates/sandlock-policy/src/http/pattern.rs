@@ -111,11 +111,18 @@ struct Walk<'a> {
     letters: Letters,
     /// Whether the walk may be before a step; the last one stands for the end.
     before: Vec<bool>,
+    /// The same after the next byte.
+    after: Vec<bool>,
 }
 
 impl Walk<'_> {
     fn of(steps: &[Step], letters: Letters) -> Walk<'_> {
-        let mut walk = Walk { steps, letters, before: vec![false; steps.len() + 1] };
+        let mut walk = Walk {
+            steps,
+            letters,
+            before: vec![false; steps.len() + 1],
+            after: vec![false; steps.len() + 1],
+        };
         walk.before[0] = true;
         walk.skip();
         walk
@@ -137,7 +144,8 @@ impl Walk<'_> {
 
     /// Goes over `byte`.
     fn take(&mut self, byte: u8) {
-        let mut after = vec![false; self.before.len()];
+        let after = &mut self.after;
+        after.fill(false);
         for (index, step) in self.steps.iter().enumerate().filter(|(index, _)| self.before[*index]) {
             match step {
                 Step::Byte(own) => after[index + 1] |= self.letters.same(*own, byte),
@@ -154,7 +162,7 @@ impl Walk<'_> {
                 }
             }
         }
-        self.before = after;
+        std::mem::swap(&mut self.before, &mut self.after);
         self.skip();
     }
 

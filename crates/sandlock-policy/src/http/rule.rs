@@ -97,15 +97,25 @@ impl HttpRule {
 
     /// Whether it refuses `request`, as a rule that denies.
     pub(crate) fn refuses(&self, request: &HttpRequest) -> bool {
+        self.host().matches(&request.host) && self.refuses_but_for_host(request)
+    }
+
+    /// Whether it would refuse `request` if that named its host.
+    pub(crate) fn refuses_but_for_host(&self, request: &HttpRequest) -> bool {
         let Meaning { method, path, .. } = &self.meaning;
-        self.refuses_of(&request.host, request.port)
+        self.refuses_on(request.port)
             && method.refuses(&request.method)
             && path.as_ref().is_none_or(|path| path.refuses(request.target.path()))
     }
 
-    /// Whether it refuses something of `host`. A rule that says no ports refuses on all that are looked at.
+    /// Whether it refuses something of `host`.
     pub(crate) fn refuses_of(&self, host: &HttpName, port: u16) -> bool {
-        self.meaning.ports.as_ref().is_none_or(|ports| ports.contains(&port)) && self.host().matches(host)
+        self.refuses_on(port) && self.host().matches(host)
+    }
+
+    /// A rule that says no ports refuses on all that are looked at.
+    fn refuses_on(&self, port: u16) -> bool {
+        self.meaning.ports.as_ref().is_none_or(|ports| ports.contains(&port))
     }
 
     /// What it opens as a rule that allows: nothing, when it is for any host.

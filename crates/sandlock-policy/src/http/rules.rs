@@ -44,7 +44,7 @@ impl HttpRules {
     }
 
     /// Whether `request` is allowed. Its host is known to be one of its connection: the address of it, or a name that
-    /// the run knows to stand for that.
+    /// the run knows to stand for that. [`HttpRules::check_destination`] is to be asked too.
     ///
     /// # Errors
     /// [`Denied::Http`].
@@ -78,6 +78,23 @@ impl HttpRules {
         self.judge_name(name, port, for_any_host)
     }
 
+    /// Whether a rule that denies speaks of `request` by another host than it names: `is_of` says whether a host of a
+    /// rule is one of the connection's destination. Servers answer for the host that they take for their own, whatever a
+    /// request calls it.
+    ///
+    /// # Errors
+    /// [`Denied::Http`].
+    pub fn check_destination(
+        &self,
+        request: &HttpRequest,
+        is_of: impl Fn(&HttpHost) -> bool,
+    ) -> Result<(), Denied> {
+        match self.deny.iter().any(|rule| is_of(rule.host()) && rule.refuses_but_for_host(request)) {
+            true => Err(denied(request.clone(), true)),
+            false => Ok(()),
+        }
+    }
+
     fn judge(
         &self,
         request: HttpRequest,
@@ -89,8 +106,7 @@ impl HttpRules {
         if is_token(&request.method) && !forbidden && (granted || unspoken) {
             return Ok(Allowed::new(request));
         }
-        let HttpRequest { scheme, method, host, port, target } = request;
-        Err(Denied::Http { scheme, method, host, port, path: target.path().to_owned(), forbidden })
+        Err(denied(request, forbidden))
     }
 
     fn judge_name(&self, name: &str, port: u16, counts: fn(&HttpRule) -> bool) -> Result<(), Denied> {
@@ -105,6 +121,11 @@ impl HttpRules {
             false => Err(refused(false)),
         }
     }
+}
+
+fn denied(request: HttpRequest, forbidden: bool) -> Denied {
+    let HttpRequest { scheme, method, host, port, target } = request;
+    Denied::Http { scheme, method, host, port, path: target.path().to_owned(), forbidden }
 }
 
 fn for_any_host(rule: &HttpRule) -> bool {
@@ -134,4 +155,80 @@ fn hint(method: &str, host: &HttpName, port: u16, usual: bool, path: &str) -> Op
     let long = || format!("{method} {host}:{port}{path}").parse().ok();
     let rule: HttpRule = usual.then(short).flatten().or_else(long)?;
     Some(format!("--http-allow {}", crate::shell::shell_word(rule.to_string().as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RequestTarget;
+
+    fn rules(allow: &[&str], deny: &[&str]) -> HttpRules {
+        let parse = |specs: &[&str]| specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        HttpRules { allow: parse(allow), deny: parse(deny) }
+    }
+
+    fn request(method: &str, host: &str, path: &str) -> HttpRequest {
+        let target = RequestTarget::parse(path.as_bytes()).unwrap();
+        HttpRequest {
+            scheme: Scheme::Http,
+            method: method.into(),
+            host: host.parse().unwrap(),
+            port: 80,
+            target,
+        }
+    }
+
+    #[test]
+    fn a_denied_host_stays_denied_by_another_name() {
+        let rules = rules(&["* *"], &["DELETE api.test/x/*", "* 10.0.0.9"]);
+        let of_api = |host: &HttpHost| *host == HttpHost::Name("api.test".into());
+        let by_address = request("DELETE", "10.0.0.1", "/x/y");
+        assert!(rules.check(by_address.clone()).is_ok());
+        assert!(rules.check_destination(&by_address, |_| false).is_ok());
+        let denied = rules.check_destination(&by_address, of_api).unwrap_err();
+        assert_eq!(denied.to_string(), "DELETE http://10.0.0.1/x/y, which --http-deny refuses");
+        assert!(rules.check_destination(&request("GET", "10.0.0.1", "/x/y"), of_api).is_ok());
+        assert!(rules.check_destination(&request("DELETE", "other.test", "/y"), of_api).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_granted_only_by_rules_for_any_host() {
+        let rules = rules(&["* api.test", "GET */public"], &["* evil.test"]);
+        assert!(rules.check(request("POST", "api.test", "/")).is_ok());
+        assert!(rules.check_unknown(request("POST", "api.test", "/")).is_err());
+        assert!(rules.check_unknown(request("GET", "api.test", "/public")).is_ok());
+        assert!(rules.check_unknown(request("GET", "evil.test", "/public")).is_err());
+    }
+
+    #[test]
+    fn by_name_alone_passes_what_is_granted_whole_and_denied_nowhere() {
+        let rules = rules(
+            &["* api.test", "* *.wild.test:8443", "GET get.test", "* path.test/x", "* [::1]", "* both.test"],
+            &["POST both.test/x", "* x.wild.test:443"],
+        );
+        for (name, port) in [("api.test", 443), ("API.test.", 80), ("x.wild.test", 8443), ("[::1]", 443)] {
+            assert_eq!(rules.check_name(name, port), Ok(()), "{name}");
+        }
+        for (name, port, forbidden) in [
+            ("api.test", 8443, false),
+            ("wild.test", 8443, false),
+            ("get.test", 443, false),
+            ("path.test", 443, false),
+            ("both.test", 443, true),
+            ("x.wild.test", 443, true),
+            ("", 443, false),
+            ("::1", 443, false),
+            ("api.test:443", 443, false),
+            ("user@api.test", 443, false),
+        ] {
+            let denied = Denied::TlsName { name: name.into(), port, forbidden };
+            assert_eq!(rules.check_name(name, port), Err(denied));
+        }
+        assert!(rules.check_unknown_name("api.test", 443).is_err());
+        assert!(
+            HttpRules { allow: Vec::new(), deny: vec!["* evil.test".parse().unwrap()] }
+                .check_name("", 443)
+                .is_err()
+        );
+    }
 }
