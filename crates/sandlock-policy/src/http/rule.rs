@@ -114,7 +114,7 @@ impl HttpRule {
     }
 
     /// A rule that says no ports refuses on all that are looked at.
-    fn refuses_on(&self, port: u16) -> bool {
+    pub(crate) fn refuses_on(&self, port: u16) -> bool {
         self.meaning.ports.as_ref().is_none_or(|ports| ports.contains(&port))
     }
 

@@ -95,6 +95,23 @@ impl HttpRules {
         }
     }
 
+    /// Whether a rule that denies speaks of TLS to `name`, which is not looked into, by another host: as
+    /// [`HttpRules::check_destination`].
+    ///
+    /// # Errors
+    /// [`Denied::TlsName`].
+    pub fn check_name_destination(
+        &self,
+        name: &str,
+        port: u16,
+        is_of: impl Fn(&HttpHost) -> bool,
+    ) -> Result<(), Denied> {
+        match self.deny.iter().any(|rule| rule.refuses_on(port) && is_of(rule.host())) {
+            true => Err(Denied::TlsName { name: name.to_owned(), port, forbidden: true }),
+            false => Ok(()),
+        }
+    }
+
     fn judge(
         &self,
         request: HttpRequest,
@@ -189,6 +206,10 @@ mod tests {
         assert_eq!(denied.to_string(), "DELETE http://10.0.0.1/x/y, which --http-deny refuses");
         assert!(rules.check_destination(&request("GET", "10.0.0.1", "/x/y"), of_api).is_ok());
         assert!(rules.check_destination(&request("DELETE", "other.test", "/y"), of_api).is_ok());
+        assert!(rules.check_name("other.test", 443).is_ok());
+        assert!(rules.check_name_destination("other.test", 443, |_| false).is_ok());
+        let denied = Denied::TlsName { name: "other.test".into(), port: 443, forbidden: true };
+        assert_eq!(rules.check_name_destination("other.test", 443, of_api), Err(denied));
     }
 
     #[test]

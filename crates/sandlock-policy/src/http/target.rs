@@ -65,22 +65,6 @@ impl RequestTarget {
         &self.forwarded[..self.path_length]
     }
 
-    /// What is forwarded with one parameter of the query set to `value`, which is escaped. Whatever the program wrote
-    /// for that parameter is gone.
-    #[must_use]
-    pub fn with_parameter(&self, name: &str, value: &str) -> String {
-        let others = self.query().unwrap_or_default().split('&').filter(|pair| {
-            let own = pair.split_once('=').map_or(*pair, |(own, _)| own);
-            !pair.is_empty() && !decodes_to(own, name)
-        });
-        let mut text = format!("{}?", self.forwarded_path());
-        others.for_each(|pair| text.extend([pair, "&"]));
-        text.extend([name, "="]);
-        let own = |byte| Character { byte, escaped: true };
-        value.bytes().for_each(|byte| write_forwarded(&mut text, own(byte)));
-        text
-    }
-
     /// The query, without the `?`. Rules do not speak of it.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
@@ -239,35 +223,7 @@ fn write_query(text: &mut String, byte: u8) {
     }
 }
 
-/// Whether a server that decodes `text` sees `name`. An escape that is none stands for itself.
-fn decodes_to(text: &str, name: &str) -> bool {
-    match decode(text.as_bytes()) {
-        Ok(characters) => characters.iter().map(|character| character.byte).eq(name.bytes()),
-        Err(_) => text == name,
-    }
-}
-
 pub(crate) fn write_escape(text: &mut String, byte: u8) {
     // Writing to a String cannot fail.
     let _ = write!(text, "%{byte:02X}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_replaces_what_the_program_wrote_for_it() {
-        for (target, expected) in [
-            ("/a", "/a?key=s%2Fe%20c%26"),
-            ("/a?", "/a?key=s%2Fe%20c%26"),
-            ("/a?x=1&y", "/a?x=1&y&key=s%2Fe%20c%26"),
-            ("/a?key=mine&x=1&key", "/a?x=1&key=s%2Fe%20c%26"),
-            ("/a?%6bey=mine&ke%79=&x=key", "/a?x=key&key=s%2Fe%20c%26"),
-            ("/a?key%=1", "/a?key%=1&key=s%2Fe%20c%26"),
-        ] {
-            let target = RequestTarget::parse(target.as_bytes()).unwrap();
-            assert_eq!(target.with_parameter("key", "s/e c&"), expected);
-        }
-    }
 }
