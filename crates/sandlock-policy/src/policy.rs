@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Base, FileRules, HttpRules, NetRule, NetworkRules, RuleError};
+use crate::{Base, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, NetworkRules, RuleError};
 
 /// What a run may do. The default is no network, and the standard base to read.
 ///
@@ -76,6 +76,24 @@ impl Policy {
         Ok(self)
     }
 
+    /// Grants the HTTP requests of one more rule, and opens its host's ports.
+    ///
+    /// # Errors
+    /// [`HttpRuleError`] when `spec` is not in the grammar of [`HttpRule`].
+    pub fn http_allow(mut self, spec: &str) -> Result<Policy, HttpRuleError> {
+        self.http.allow.push(spec.parse()?);
+        Ok(self)
+    }
+
+    /// Refuses the HTTP requests of one more rule, whatever grants them.
+    ///
+    /// # Errors
+    /// [`HttpRuleError`] when `spec` is not in the grammar of [`HttpRule`].
+    pub fn http_deny(mut self, spec: &str) -> Result<Policy, HttpRuleError> {
+        self.http.deny.push(HttpRule::parse_flag("--http-deny", spec)?);
+        Ok(self)
+    }
+
     /// Grants reading and executing `path` and all below it.
     #[must_use]
     pub fn read(mut self, path: impl Into<PathBuf>) -> Policy {
@@ -115,6 +133,10 @@ mod tests {
             .allow("udp://[::1]:53")
             .unwrap()
             .deny("a.test:1")
+            .unwrap()
+            .http_allow("GET a.test/x/*")
+            .unwrap()
+            .http_deny("* *:8080")
             .unwrap()
             .read("/a")
             .write("/b")
