@@ -8,6 +8,7 @@ use lab::Lab;
 lab::suite! {
     tests: [
         a_bad_rule_is_told_with_its_flag_and_its_part,
+        rules_about_http_that_cannot_be_kept_are_mistakes,
         other_mistakes_name_the_flag,
         help_and_version_are_no_mistakes,
         a_forgotten_flag_is_pointed_at,
@@ -38,6 +39,55 @@ fn a_bad_rule_is_told_with_its_flag_and_its_part(lab: &Lab) {
         says(lab, &["run", "--net-allow", rule, "--", "true"], 125, &said);
         says(lab, &["explain", "--net-allow", rule], 125, &said);
     }
+}
+
+fn rules_about_http_that_cannot_be_kept_are_mistakes(lab: &Lab) {
+    let run = |words: &[&str]| lab.sandbox().options(words).sh("echo executed");
+    let refused = |words: &[&str], said: &str| {
+        let out = run(words);
+        assert_eq!(out.expect_code(125).expect_said(said).stdout, "", "{out}");
+    };
+    refused(&["--http-allow", "GET"], "--http-allow \"GET\": expected METHOD HOST");
+    refused(&["--http-deny", "get x.test"], "--http-deny \"get x.test\": the method \"get\" is not GET");
+    // Inside of TLS there is nothing to be seen.
+    for rule in ["GET 127.0.0.1", "* 127.0.0.1/v1/*", "GET *:8080,443"] {
+        for flag in ["--http-allow", "--http-deny"] {
+            refused(&[flag, rule], &format!("{flag} {rule:?}: over TLS (port 443)"));
+            refused(&[flag, rule], "hint: --http-ca-inject");
+            run(&[flag, rule, "--http-ca-inject"]).expect_code(0);
+        }
+    }
+    for rule in ["* 127.0.0.1", "GET 127.0.0.1:80/v1", "* *"] {
+        run(&["--http-allow", rule]).expect_code(0);
+    }
+    let passed = ["--http-allow", "GET 127.0.0.1", "--http-ca-inject", "--http-passthrough", "127.0.0.1"];
+    refused(&passed, "--http-passthrough 127.0.0.1 leaves its TLS end to end");
+    let rule = ["--http-allow", "* 127.0.0.1:80"];
+    refused(
+        &[&rule[..], &["--kernel-only"]].concat(),
+        "--kernel-only cannot enforce --http-allow \"* 127.0.0.1:80\"",
+    );
+    for flag in
+        ["--http-ca-inject", "--danger-cleartext-credentials", "--http-upstream-proxy=http://127.0.0.1:9"]
+    {
+        let name = flag.split('=').next().unwrap();
+        refused(&[flag], &format!("{name}: no --http-allow or --http-deny"));
+    }
+    refused(&[&rule[..], &["--http-ca", "/none"]].concat(), "--http-key");
+    let own = ["--http-ca", "/none", "--http-key", "/none"];
+    refused(&[&rule[..], &own].concat(), "no certificate authority can be had for this run: ");
+    let auth = ["--http-auth", "* 127.0.0.1:80/ bearer key"];
+    refused(&[&rule[..], &auth].concat(), "no --credential defines \"key\"");
+    let unset = ["--credential", "key=env:NO_SUCH_VARIABLE"];
+    refused(
+        &[&rule[..], &auth, &unset].concat(),
+        "--credential key: it cannot be read: the variable is not set",
+    );
+    refused(&[&rule[..], &["--http-upstream-ca", "/none"]].concat(), "--http-upstream-ca /none: ");
+    refused(
+        &[&rule[..], &["--http-ca-inject", "--http-ca-out", "/none/x"]].concat(),
+        "--http-ca-out /none/x: ",
+    );
 }
 
 fn other_mistakes_name_the_flag(lab: &Lab) {

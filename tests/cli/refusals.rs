@@ -1,11 +1,13 @@
 //! The report after a run: what was refused, once, with a count and the flag that would allow it.
 
-use lab::{Lab, TcpServer};
+use lab::{Lab, TcpServer, tool};
 
 lab::suite! {
     tests: [
         a_refusal_is_told_once_with_a_count_and_the_flag,
         the_flag_of_the_report_allows_it,
+        the_rule_of_the_report_allows_the_request,
+        servers_that_fail_are_told,
         a_run_without_refusals_says_nothing,
         the_name_of_a_run_is_in_its_report_and_escaped,
         a_run_that_was_too_long_is_told,
@@ -32,6 +34,37 @@ fn the_flag_of_the_report_allows_it(lab: &Lab) {
     let refused = lab.sandbox().run("tcp", [server.rule()]);
     let flag = refused.stderr.split("allow it with ").nth(1).unwrap().trim().to_owned();
     lab.sandbox().options(flag.split(' ')).run("tcp", [server.rule()]).expect("connect", "ok");
+}
+
+fn the_rule_of_the_report_allows_the_request(lab: &Lab) {
+    let server = TcpServer::http([127, 0, 0, 1], lab.file("files/a%20page", "spaced").parent().unwrap());
+    lab.file("files/it's", "its");
+    let curl = tool("curl", "curl");
+    let allowed = format!("GET {}/other", server.address());
+    for (path, content) in [("a%20page", "spaced"), ("it's", "its")] {
+        let fetch = |run: lab::Run| run.command(&curl, ["-sS", &server.url(path)]).output();
+        let refused = fetch(lab.sandbox().options(["--http-allow", &allowed]));
+        assert!(refused.stdout.contains("\"error\":\"refused by sandlock\""), "{refused}");
+        refused.expect_said(&format!("was refused:\n  GET http://{}/", server.address()));
+        let flag = refused.stderr.split("allow it with ").nth(1).unwrap().trim();
+        // Written for a shell.
+        let words = lab.bare().sh(&format!("printf '%s\\n' {flag}")).stdout;
+        let out = fetch(lab.sandbox().options(words.lines()));
+        assert_eq!((&*out.stdout, &*out.stderr), (content, ""), "{out}");
+    }
+}
+
+fn servers_that_fail_are_told(lab: &Lab) {
+    let server = TcpServer::v4();
+    let (address, rule) = (server.address(), format!("GET {}", server.address()));
+    drop(server);
+    let curl = tool("curl", "curl");
+    let out = lab.sandbox().options(["--http-allow", &rule]);
+    let out = out
+        .command(&curl, ["-sS", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://{address}/")])
+        .output();
+    assert_eq!(out.stdout, "502", "{out}");
+    out.expect_said("sandlock: note: no answer from 127.0.0.1: ");
 }
 
 fn a_run_without_refusals_says_nothing(lab: &Lab) {

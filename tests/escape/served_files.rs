@@ -1,5 +1,5 @@
-//! What a run is served as `/etc/hosts` is a file in memory. Whoever could change it would lead the other programs of
-//! the run astray, and whoever could write through it might change the machine's own.
+//! What a run is served as `/etc/hosts` or a trust store is a file in memory. Whoever could change it would lead the other
+//! programs of the run astray, and whoever could write through it might change the machine's own.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,7 +14,10 @@ const WAYS: [&str; 8] =
     ["write", "reopen", "after chmod", "truncate", "map", "punch", "send a file into it", "unseal"];
 
 fn a_served_file_cannot_be_changed(lab: &Lab) {
-    let named = || lab.sandbox().allow("localhost:9");
+    let store = lab.file("store.pem", "-----BEGIN CERTIFICATE-----\n");
+    let tls =
+        ["--http-ca-inject", "--http-allow", "GET 127.0.0.1:9", "--http-ca-bundle", store.to_str().unwrap()];
+    let named = || lab.sandbox().allow("localhost:9").options(tls);
     for way in WAYS {
         // The same acts, on a file in memory of the program's own.
         let own = named().run("change_served", ["own", way]);
@@ -22,7 +25,7 @@ fn a_served_file_cannot_be_changed(lab: &Lab) {
         if !["write", "truncate"].contains(&way) {
             own.expect(way, expected);
         }
-        for file in ["/etc/hosts", "/etc/resolv.conf"] {
+        for file in ["/etc/hosts", "/etc/resolv.conf", store.to_str().unwrap()] {
             let out = named().run("change_served", [file, way]);
             assert!(out.value(way) != "ok", "{file}\n{out}");
             out.expect("content", "the same").expect("kind", "in memory");

@@ -6,6 +6,7 @@ lab::suite! {
     tests: [
         variables_pass_and_can_be_set,
         a_clean_environment_has_only_what_is_harmless,
+        a_proxy_of_the_environment_is_the_runs_where_there_are_http_rules,
         the_directory_is_the_callers_or_the_one_given,
         standard_input_and_output_pass_through,
         arguments_pass_as_they_are,
@@ -29,6 +30,22 @@ fn a_clean_environment_has_only_what_is_harmless(lab: &Lab) {
     out.expect("token", "unset").expect("term", "dumb").expect("home", lab.path("home").display());
     out.expect("tmp", "set");
     run().options(["--env", "API_TOKEN=given"]).sh("echo token=$API_TOKEN").expect("token", "given");
+}
+
+fn a_proxy_of_the_environment_is_the_runs_where_there_are_http_rules(lab: &Lab) {
+    let script = "echo https=${HTTPS_PROXY-unset}; echo all=${all_proxy-unset}";
+    let rule = ["--http-allow", "GET 127.0.0.1:9"];
+    let run = |proxy: &str| lab.sandbox().env("HTTPS_PROXY", proxy).env("all_proxy", "kept");
+    let http = "http://127.0.0.1:9";
+    run(http).sh(script).expect("https", http).expect("all", "kept");
+    run(http).options(rule).sh(script).expect("https", "unset").expect("all", "unset");
+    // By name it is the command's after all.
+    let named = ["--env", "HTTPS_PROXY=own"];
+    run(http).options(rule).options(named).sh(script).expect("https", "own").expect("all", "unset");
+    // One that is not known is the program's own business.
+    run("socks5://127.0.0.1:9").options(rule).sh(script).expect("https", "socks5://127.0.0.1:9");
+    let given = ["--http-upstream-proxy", "socks5://127.0.0.1:9"];
+    run(http).options(rule).options(given).sh("exit 0").expect_code(125).expect_said("--http-upstream-proxy");
 }
 
 fn the_directory_is_the_callers_or_the_one_given(lab: &Lab) {

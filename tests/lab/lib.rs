@@ -31,7 +31,7 @@ pub use output::{Output, report, shown};
 pub use ports::{free_port, wait_for_listener};
 pub use rounds::Rounds;
 pub use run::{Child, Run};
-pub use server::{Asked, NameServer, Seen, TcpServer, UdpServer, UnixServer, Zone};
+pub use server::{Asked, NameServer, Seen, TcpServer, UdpServer, UnixServer, WebServer, Zone};
 pub use suite::{Program, Suite, Test, main};
 pub use tool::tool;
 pub use user::User;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use sandlock_core::{NetRule, Options, Policy};
+use sandlock_core::{
+    Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, NetRule, Options, Policy, UpstreamProxy,
+};
 
 use crate::failure::Failure;
 
@@ -90,6 +92,8 @@ pub(crate) struct TrialArgs {
 pub(crate) struct RunFlags {
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
     /// Set a variable in the command's environment. Repeatable [default: the caller's environment].
     #[arg(long, value_name = "NAME=VALUE", help_heading = SURROUNDINGS,
         value_parser = OsStringValueParser::new().try_map(variable))]
@@ -133,6 +137,19 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(denial),
         help_heading = POLICY)]
     pub(crate) net_deny: Vec<NetRule>,
+    /// Allow HTTP requests: METHOD HOST[:PORTS][/PATH], such as "POST api.example.com/v1/*". Repeatable; with any, every
+    /// other request on the ports of such rules is refused.
+    ///
+    /// METHOD is one or * for any. HOST is a name, *.domain, an address, or * for any; a host that is not * is opened in
+    /// the network too, by TCP. PORTS are 80,443 unless given. In PATH, * stands within a segment and ** across; at the
+    /// end /* is everything below, and the directory itself.
+    #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(http_rule),
+        help_heading = HTTP)]
+    pub(crate) http_allow: Vec<HttpRule>,
+    /// Refuse HTTP requests, whatever allows them: the same grammar. Opens nothing. Repeatable.
+    #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(http_denial),
+        help_heading = HTTP)]
+    pub(crate) http_deny: Vec<HttpRule>,
     /// Let names in rules mean for the whole run what they mean at its start [default: they are asked for again and
     /// again, and new addresses are allowed].
     #[arg(long, help_heading = POLICY)]
@@ -163,6 +180,65 @@ pub(crate) struct PolicyArgs {
     pub(crate) bare: bool,
 }
 
+/// How HTTP rules are enforced.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct HttpArgs {
+    /// Look into TLS, by certificates of an authority made for this run: it is added to the trust stores that the
+    /// command reads [default: of TLS only the server's name is seen].
+    #[arg(long, conflicts_with = "http_ca", help_heading = HTTP)]
+    pub(crate) http_ca_inject: bool,
+    /// Look into TLS, by certificates of this authority (PEM).
+    #[arg(long, value_name = "FILE", requires = "http_key", help_heading = HTTP)]
+    pub(crate) http_ca: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", requires = "http_ca", help_heading = HTTP)]
+    pub(crate) http_key: Option<PathBuf>,
+    /// Write the certificate of the authority here.
+    #[arg(long, value_name = "FILE", help_heading = HTTP)]
+    pub(crate) http_ca_out: Option<PathBuf>,
+    /// A trust store that the command reads, besides the system's: PEM, or a Java key store. Repeatable.
+    #[arg(long, value_name = "FILE", help_heading = HTTP)]
+    pub(crate) http_ca_bundle: Vec<PathBuf>,
+    /// Trust servers that these certificates (PEM) vouch for, besides the system's. Repeatable.
+    #[arg(long, value_name = "FILE", help_heading = HTTP)]
+    pub(crate) http_upstream_ca: Vec<PathBuf>,
+    /// Reach servers through this proxy: http://HOST:PORT [default: what HTTPS_PROXY says].
+    #[arg(long, value_name = "URL", help_heading = HTTP)]
+    pub(crate) http_upstream_proxy: Option<UpstreamProxy>,
+    /// Leave the TLS of this host end to end: only the server's name is seen. Repeatable.
+    #[arg(long, value_name = "HOST", help_heading = HTTP)]
+    pub(crate) http_passthrough: Vec<HttpHost>,
+    /// A secret that the command does not get: NAME=env:VARIABLE, NAME=file:PATH or NAME=fd:NUMBER. Repeatable.
+    #[arg(long, value_name = "SECRET", help_heading = HTTP)]
+    pub(crate) credential: Vec<Credential>,
+    /// Add a secret to requests: "METHOD HOST[/PATH] HOW NAME", where HOW is bearer, basic:USER, header:FIELD or
+    /// query:PARAMETER. Repeatable.
+    #[arg(long, value_name = "RULE", help_heading = HTTP)]
+    pub(crate) http_auth: Vec<HttpAuth>,
+    /// Add secrets to requests without TLS too, which everybody on the way can read [default: only on loopback].
+    #[arg(long, help_heading = HTTP)]
+    pub(crate) danger_cleartext_credentials: bool,
+}
+
+impl HttpArgs {
+    fn into_http(self) -> Http {
+        let mut http = Http::default();
+        http.authority = match (self.http_ca, self.http_key) {
+            (Some(certificate), Some(key)) => Some(HttpAuthority::Of { certificate, key }),
+            _ => self.http_ca_inject.then_some(HttpAuthority::OfTheRun),
+        };
+        http.authority_out = self.http_ca_out;
+        http.bundles = self.http_ca_bundle;
+        http.upstream_roots = self.http_upstream_ca;
+        http.upstream_proxy = self.http_upstream_proxy;
+        http.passthrough = self.http_passthrough;
+        http.credentials = self.credential;
+        http.auths = self.http_auth;
+        http.cleartext_credentials = self.danger_cleartext_credentials;
+        http
+    }
+}
+
 /// For looking at what an older kernel would do.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Pretend {
@@ -176,6 +252,8 @@ impl PolicyArgs {
         let mut policy = Policy::new();
         policy.network.allow = self.net_allow;
         policy.network.deny = self.net_deny;
+        policy.http.allow = self.http_allow;
+        policy.http.deny = self.http_deny;
         policy.names.pinned = self.pin_names;
         policy.names.may_fail = self.names_may_fail;
         policy.names.may_be_local = self.names_may_be_local;
@@ -195,6 +273,15 @@ impl RunFlags {
     /// When a descriptor that is to be inherited is not there.
     pub(crate) fn into_options(self, command: Vec<OsString>) -> Result<Options, Failure> {
         let mut options = Options::new(self.policy.into_policy(), command);
+        let has_rules = !options.policy.http.is_empty();
+        options.http = self.http.into_http();
+        if has_rules {
+            options.http.upstream_proxy = options.http.upstream_proxy.or_else(proxy_of_the_environment);
+        }
+        if options.http.upstream_proxy.is_some() {
+            // The command reaches it without knowing.
+            options.environment.unset = PROXY_VARIABLES.map(OsString::from).to_vec();
+        }
         options.environment.clean = self.clean_env;
         options.environment.set = self.env;
         options.directory = self.cwd;
@@ -210,6 +297,12 @@ impl RunFlags {
     }
 }
 
+/// The proxy that programs go by, if it is one that this program knows.
+fn proxy_of_the_environment() -> Option<UpstreamProxy> {
+    let said = ["https_proxy", "HTTPS_PROXY"].into_iter().find_map(|name| std::env::var(name).ok());
+    said?.parse().ok()
+}
+
 type ParseError = Box<dyn std::error::Error + Send + Sync>;
 
 fn rule(spec: OsString) -> Result<NetRule, ParseError> {
@@ -223,6 +316,19 @@ fn denial(spec: OsString) -> Result<NetRule, ParseError> {
 fn rule_of(flag: &str, spec: OsString) -> Result<NetRule, ParseError> {
     let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
     Ok(NetRule::parse_flag(flag, &spec)?)
+}
+
+fn http_rule(spec: OsString) -> Result<HttpRule, ParseError> {
+    http_rule_of("--http-allow", spec)
+}
+
+fn http_denial(spec: OsString) -> Result<HttpRule, ParseError> {
+    http_rule_of("--http-deny", spec)
+}
+
+fn http_rule_of(flag: &str, spec: OsString) -> Result<HttpRule, ParseError> {
+    let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
+    Ok(HttpRule::parse_flag(flag, &spec)?)
 }
 
 fn variable(text: OsString) -> Result<(OsString, OsString), ParseError> {
@@ -263,7 +369,10 @@ fn name_server(text: &str) -> Result<SocketAddr, ParseError> {
     .ok_or_else(|| "a name server is written 192.0.2.1:53 or [2001:db8::1]:53".into())
 }
 
+const PROXY_VARIABLES: [&str; 6] =
+    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const POLICY: &str = "What is allowed";
+const HTTP: &str = "What is allowed over HTTP";
 const SURROUNDINGS: &str = "How it runs";
 
 const EXAMPLES: &str = "\
@@ -278,6 +387,7 @@ Examples:
   sandlock run -- ./configure
   sandlock run -w . --net-allow registry.npmjs.org:443 -- npm install
   sandlock run -w . --net-allow api.example.com:443 --net-allow udp://1.1.1.1:53 -- python3 agent.py
+  sandlock run --http-ca-inject --http-allow \"POST api.example.com/v1/*\" -- python3 agent.py
   sandlock run --bare -r /usr -r /lib -r /lib64 -- /usr/bin/true
 
 Exit status: the command's own; 128+N if signal N ended it; 124 if it ran too long; 125 if sandlock

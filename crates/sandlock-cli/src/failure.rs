@@ -66,6 +66,9 @@ impl Failure {
             Failure::Plan(PlanError::Resolve(
                 ResolveError::Unresolved { .. } | ResolveError::TimedOut { .. },
             )) => "--names-may-fail runs it all the same; --resolver asks another name server",
+            Failure::Plan(PlanError::NeedsAuthority { .. }) => {
+                "--http-ca-inject looks into TLS; a rule for other ports (HOST:80), or \"* HOST\", needs no look"
+            }
             Failure::Plan(PlanError::NeedsSupervisor(_)) => "leave out --kernel-only",
             Failure::PassFd(..) => "open it in the calling shell, such as 5<file",
             _ => return None,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sandlock_core::{Denied, Outcome, Resolved, escape_terminal};
 
-/// What was refused, once each, and what would allow it; names that went unanswered; and that the time was up. Empty
-/// when there is nothing.
+/// What was refused, once each, and what would allow it; names that went unanswered; servers that failed; and that the
+/// time was up. Empty when there is nothing.
 pub(crate) fn of(name: &str, outcome: &Outcome, names: &Resolved, limit: Option<Duration>) -> String {
     let mut text = denials(name, &outcome.denials, outcome.more_denials, names);
     text.push_str(&not_refreshed(&outcome.not_refreshed));
+    text.push_str(&upstream_failed(&outcome.upstream_failed));
     if outcome.timed_out {
         let limit = limit.map_or_else(String::new, |limit| humantime::format_duration(limit).to_string());
         text.push_str(&format!("sandlock: {} was ended after {limit} (--timeout)\n", escape_terminal(name)));
@@ -43,6 +44,14 @@ fn not_refreshed(names: &BTreeMap<String, String>) -> String {
         format!("sandlock: note: {name} did not resolve for a time, and kept what it stood for: {why}\n")
     };
     names.iter().map(line).collect()
+}
+
+/// Servers of allowed requests that did not do their part: the program saw an answer of the proxy's.
+fn upstream_failed(hosts: &BTreeMap<String, String>) -> String {
+    let line = |(host, why): (&String, &String)| {
+        format!("sandlock: note: no answer from {}: {}\n", escape_terminal(host), escape_terminal(why))
+    };
+    hosts.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -100,6 +109,13 @@ sandlock: sh was refused:
         let expected = "sandlock: note: api.test did not resolve for a time, and kept what it stood for: the name \
                         server\\n did not answer\n";
         assert_eq!(not_refreshed(&names), expected);
+    }
+
+    #[test]
+    fn servers_that_failed_are_told() {
+        let hosts = BTreeMap::from([("api.test\x1b".to_owned(), "no certificate vouches for it".to_owned())]);
+        let expected = "sandlock: note: no answer from api.test\\u{1b}: no certificate vouches for it\n";
+        assert_eq!(upstream_failed(&hosts), expected);
     }
 
     #[test]

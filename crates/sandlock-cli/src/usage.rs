@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use sandlock_core::{NetRule, RuleError};
+use sandlock_core::{HttpRule, HttpRuleError, NetRule, RuleError};
 
 use crate::{exit, failure, output};
 
@@ -41,7 +41,10 @@ fn in_words(error: &clap::Error, subcommand: Option<&OsStr>) -> (String, Option<
         ErrorKind::ValueValidation => match error.source() {
             Some(source) => match source.downcast_ref::<RuleError>() {
                 Some(rule) => (rule.to_string(), rule_hint(rule.flag(), rule.spec())),
-                None => (format!("{} {value:?}: {source}", flag(argument)), None),
+                None => match source.downcast_ref::<HttpRuleError>() {
+                    Some(rule) => (rule.to_string(), http_rule_hint(rule.flag(), rule.spec())),
+                    None => (format!("{} {value:?}: {source}", flag(argument)), None),
+                },
             },
             None => (format!("{} {value:?}: not a valid value", flag(argument)), None),
         },
@@ -93,6 +96,19 @@ fn rule_hint(flag: &str, spec: &str) -> Option<String> {
     let meant = of_url(spec).or_else(|| of_service(spec))?;
     let rule: NetRule = meant.parse().ok()?;
     Some(format!("did you mean {flag} {rule}?"))
+}
+
+/// A URL's host and path, a method in capitals, or both.
+fn http_rule_hint(flag: &str, spec: &str) -> Option<String> {
+    let words: Vec<_> = spec.split_ascii_whitespace().collect();
+    let (method, place) = match words[..] {
+        [place] if place.contains(['.', '/', ':']) => ("*".to_owned(), place),
+        [method, place] => (method.to_ascii_uppercase(), place),
+        _ => return None,
+    };
+    let place = place.split_once("://").map_or(place, |(_, rest)| rest).split(['?', '#']).next()?;
+    let rule: HttpRule = format!("{method} {place}").parse().ok()?;
+    Some(format!("did you mean {flag} \"{rule}\"?"))
 }
 
 fn of_url(spec: &str) -> Option<String> {
@@ -161,6 +177,23 @@ mod tests {
         }
         for spec in ["gopher://x/", "x:nope", "a b", "", "::1"] {
             assert_eq!(rule_hint("--net-allow", spec), None, "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_was_probably_meant_by_an_http_rule_is_told() {
+        for (spec, meant) in [
+            ("https://Example.com/v1/*?q=1", "* example.com/v1/*"),
+            ("get example.com", "GET example.com"),
+            ("post http://example.com:8080/x", "POST example.com:8080/x"),
+            ("example.com", "* example.com"),
+        ] {
+            assert!(spec.parse::<HttpRule>().is_err(), "{spec}");
+            let hint = format!("did you mean --http-allow \"{meant}\"?");
+            assert_eq!(http_rule_hint("--http-allow", spec), Some(hint), "{spec}");
+        }
+        for spec in ["", "GET", "a b c", "GET a..b", "G@T x"] {
+            assert_eq!(http_rule_hint("--http-allow", spec), None, "{spec}");
         }
     }
 

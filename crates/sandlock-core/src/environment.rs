@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 pub struct Environment {
     /// Take over only [`Environment::HARMLESS`] of the caller's.
     pub clean: bool,
+    /// Take these of the caller's away.
+    pub unset: Vec<OsString>,
     /// Set these, in place of the caller's.
     pub set: Vec<(OsString, OsString)>,
 }
@@ -33,11 +35,30 @@ impl Environment {
     /// The variables, later settings winning; `private` ones only where the person set none.
     pub(crate) fn variables(&self, private: &[(OsString, OsString)]) -> BTreeMap<OsString, OsString> {
         let inherited = std::env::vars_os()
-            .filter(|(name, _)| !self.clean || Self::HARMLESS.iter().any(|harmless| name == harmless));
+            .filter(|(name, _)| !self.clean || Self::HARMLESS.iter().any(|harmless| name == harmless))
+            .filter(|(name, _)| !self.unset.contains(name));
         let mut variables: BTreeMap<_, _> = inherited.collect();
         variables.extend(private.iter().cloned());
         variables.extend(self.set.iter().cloned());
         variables
+    }
+}
+
+impl Environment {
+    /// Adds variables where the person set none, and takes away those that hold a secret, unless they were set for the
+    /// command by name.
+    pub(crate) fn adapt<'a>(
+        &self,
+        variables: &mut BTreeMap<OsString, OsString>,
+        added: &[(OsString, OsString)],
+        secret: impl Iterator<Item = &'a OsStr>,
+    ) {
+        for (name, value) in added {
+            variables.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        for name in secret.filter(|name| !self.set.iter().any(|(set, _)| set == name)) {
+            variables.remove(name);
+        }
     }
 }
 

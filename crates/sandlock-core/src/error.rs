@@ -58,6 +58,57 @@ pub enum PlanError {
     /// The socket at which the run's own resolver is asked.
     #[error("no socket can be made for the resolver of this run")]
     Listener(#[source] io::Error),
+    /// The sockets to which connections are led that HTTP rules speak of.
+    #[error("no socket can be made for the proxy of this run")]
+    ProxyListener(#[source] io::Error),
+    /// A flag about HTTP, and no rule about it.
+    #[error("{0}: no --http-allow or --http-deny says what is to be looked at")]
+    NoHttpRules(&'static str),
+    /// A rule about what is inside of TLS, which nothing looks into.
+    #[error(
+        "{rule}: over TLS (port 443) a method and a path cannot be seen without --http-ca-inject or --http-ca"
+    )]
+    NeedsAuthority {
+        /// Its flag and what it says.
+        rule: String,
+    },
+    /// A rule about what is inside of TLS of a host that is left end to end.
+    #[error("{rule}: --http-passthrough {} leaves its TLS end to end, so that a method and a path cannot be seen", escape_terminal(.host))]
+    PassedThrough {
+        /// Its flag and what it says.
+        rule: String,
+        /// The host.
+        host: String,
+    },
+    /// The authority whose certificates the program is shown.
+    #[error("no certificate authority can be had for this run")]
+    Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A bundle of certificates to which none can be added.
+    #[error("--http-ca-bundle {}: no certificate can be added", shown(.path.as_os_str()))]
+    Bundle {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A credential that is to be added, and that no flag defines.
+    #[error("--http-auth {auth:?}: no --credential defines {name:?}")]
+    NoCredential {
+        /// The rule.
+        auth: String,
+        /// The name of the credential.
+        name: String,
+    },
+    /// A credential that cannot be read.
+    #[error("--credential {}: it cannot be read", escape_terminal(.name))]
+    Credential {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {
@@ -107,6 +158,15 @@ pub enum LaunchError {
     Step {
         /// Which.
         step: Step,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate could not be written where it was wanted.
+    #[error("--http-ca-out {}: the file cannot be written", shown(.path.as_os_str()))]
+    CertificateOut {
+        /// The path.
+        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sandlock_filter::{Action, Errno, Rule};
-use sandlock_policy::{Host, KernelPorts, NetRule, Ports, Protocol};
+use sandlock_policy::{Host, HttpRule, HttpRules, KernelPorts, NetRule, Ports, Protocol};
 
+use crate::http::Planned;
 use crate::{Event, Plan};
 
 /// One rule and what enforces it.
@@ -37,6 +38,8 @@ pub enum Mechanism {
     Filter,
     /// The supervisor performs the call after its check.
     Supervisor,
+    /// The run's own proxy, to which connections are led.
+    Proxy,
     /// Programs find the name in the `/etc/hosts` that they are served.
     HostsFile,
     /// Programs ask the run's own resolver, and what it answers is allowed before they see it.
@@ -49,6 +52,7 @@ impl fmt::Display for Mechanism {
             Mechanism::LandlockPorts => "Landlock (port)",
             Mechanism::Filter => "seccomp filter (kind of socket)",
             Mechanism::Supervisor => "supervisor (address)",
+            Mechanism::Proxy => "a proxy of the run's own (request)",
             Mechanism::HostsFile => "/etc/hosts",
             Mechanism::Resolver => "a resolver of the run's own",
         })
@@ -68,6 +72,44 @@ impl Plan {
             ..self.explain_rule("--net-deny", rule)
         });
         allowed.chain(denied).collect()
+    }
+
+    /// Each HTTP rule, and what enforces it on this machine: what is allowed, then what is denied.
+    #[must_use]
+    pub fn explain_http(&self) -> Vec<Explanation> {
+        let rules = &self.policy.http;
+        let flags = rules.allow.iter().map(|rule| (rule, "--http-allow"));
+        let flags = flags.chain(rules.deny.iter().map(|rule| (rule, "--http-deny")));
+        flags.map(|(rule, flag)| self.explain_http_rule(flag, rule)).collect()
+    }
+
+    fn explain_http_rule(&self, flag: &str, rule: &HttpRule) -> Explanation {
+        let alone = HttpRules { allow: vec![rule.clone()], deny: Vec::new() };
+        // What a rule that allows opens in the network is enforced as any network rule is.
+        let opened = alone.network_rules().into_iter().next().filter(|_| flag == "--http-allow");
+        let mut explanation = match opened {
+            Some(opened) => self.explain_rule(flag, &opened),
+            None => Explanation {
+                rule: String::new(),
+                mechanisms: vec![Mechanism::Supervisor],
+                addresses: Vec::new(),
+                served_by: Vec::new(),
+                fresh_until: None,
+            },
+        };
+        explanation.mechanisms.push(Mechanism::Proxy);
+        Explanation { rule: format!("{flag} \"{rule}\""), ..explanation }
+    }
+
+    /// Whether requests inside of TLS are seen.
+    #[must_use]
+    pub fn looks_into_tls(&self) -> bool {
+        self.http.as_ref().is_some_and(Planned::looks_into_tls)
+    }
+
+    /// The trust stores that the command is served with one more certificate in them, by every path that they have.
+    pub fn trust_stores(&self) -> impl Iterator<Item = &Path> {
+        self.served.iter().map(|served| served.path.as_path())
     }
 
     /// Answers for names that are not taken, and what else there is to say of how the names resolved.

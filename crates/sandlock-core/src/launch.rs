@@ -11,6 +11,7 @@ use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
 use crate::grants;
+use crate::http::Proxied;
 use crate::names::Names;
 use crate::{LaunchError, Plan, Running};
 
@@ -24,6 +25,10 @@ impl Plan {
     ///
     /// See [`LaunchError`]; what goes wrong in the supervisor is told by [`Running::wait`].
     pub fn launch(mut self) -> Result<Running, LaunchError> {
+        if let Some(http) = &self.http {
+            http.write_certificate()
+                .map_err(|(path, source)| LaunchError::CertificateOut { path, source })?;
+        }
         let mask = signal::block(&signal::ALL_THAT_END_OR_STOP).map_err(launcher)?;
         privileges::become_subreaper().map_err(launcher)?;
         let (link, theirs) = Link::pair().map_err(launcher)?;
@@ -35,9 +40,8 @@ impl Plan {
                 // The command's business alone from here on.
                 self.inherited.clear();
                 // Only now may there be other threads.
-                let planned = self.names.take();
-                match Names::start(&self.policy.network, planned) {
-                    Ok(names) => Ok(Running::new(self, link, pid, mask, others, names)),
+                match self.start_services() {
+                    Ok((names, proxied)) => Ok(Running::new(self, link, pid, mask, others, names, proxied)),
                     Err(error) => {
                         // The supervisor ends the run, and itself.
                         drop(link);
@@ -49,6 +53,8 @@ impl Plan {
             }
             Fork::Child => {
                 drop(link);
+                // Keys and secrets are the launcher's alone.
+                self.http = None;
                 let inherited = std::mem::take(&mut self.inherited);
                 let keep: Vec<_> = inherited
                     .iter()
@@ -66,6 +72,12 @@ impl Plan {
                 self.supervise(theirs, launcher, mask, inherited)
             }
         }
+    }
+
+    fn start_services(&mut self) -> io::Result<(Names, Proxied)> {
+        let names = Names::start(self.network.rules(), self.names.take())?;
+        let proxied = Proxied::start(self.http.take(), names.known())?;
+        Ok((names, proxied))
     }
 
     /// Confines this process and executes the command in its place. Returns only on failure.
@@ -102,6 +114,7 @@ impl Plan {
     fn supervise(mut self, link: Link, launcher: i32, mask: Mask, inherited: Vec<std::os::fd::OwnedFd>) -> ! {
         let table = std::mem::take(&mut self.table);
         let network = std::mem::take(&mut self.network);
+        let served = std::mem::take(&mut self.served);
         let supervisor = Supervisor {
             launcher,
             own_ruleset: self.rulesets.supervisor(),
@@ -111,6 +124,7 @@ impl Plan {
             needs: self.needs,
             network,
             writable: grants::writable(&self.grants),
+            served,
         };
         supervise(link, supervisor)
     }

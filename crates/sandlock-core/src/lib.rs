@@ -16,6 +16,7 @@ mod error;
 mod executable;
 mod explain;
 mod grants;
+mod http;
 mod kernel;
 mod launch;
 mod names;
@@ -28,15 +29,18 @@ pub use environment::Environment;
 pub use error::{LaunchError, PlanError};
 pub use explain::{Explanation, Mechanism};
 pub use grants::{Grant, Origin};
+pub use http::{Http, HttpAuthority};
 pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
 pub use running::{Event, Outcome, Running};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
-    Base, Denied, Destination, FileRules, Host, NameRules, NetRule, Policy, Ports, Protocol, Resolved,
-    RuleError, RuleErrorKind, escape_terminal,
+    Base, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost, HttpRule, HttpRuleError,
+    HttpRules, NameRules, NetRule, Policy, Ports, Protocol, Resolved, RuleError, RuleErrorKind,
+    escape_terminal,
 };
+pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};
 pub use sandlock_sys::landlock::FileAccess;
 

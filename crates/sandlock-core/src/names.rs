@@ -32,8 +32,8 @@ impl Planned {
     /// # Errors
     ///
     /// The first name that does not resolve, or when no socket can be had.
-    pub(crate) fn resolve(options: &Options) -> Result<Option<Planned>, PlanError> {
-        let (rules, how) = (&options.policy.network, options.policy.names);
+    pub(crate) fn resolve(options: &Options, rules: &NetworkRules) -> Result<Option<Planned>, PlanError> {
+        let how = options.policy.names;
         if !rules.have_names() {
             return Ok(None);
         }
@@ -176,7 +176,7 @@ impl Outbox for Post {
     }
 }
 
-fn ring(bell: &OwnedFd) {
+pub(crate) fn ring(bell: &OwnedFd) {
     // Full means that it rings already.
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }

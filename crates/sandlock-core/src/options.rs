@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::Environment;
+use crate::{Environment, Http};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ use crate::Environment;
 pub struct Options {
     /// What is allowed.
     pub policy: Policy,
+    /// How its HTTP rules are enforced.
+    pub http: Http,
     /// The command and its arguments.
     pub command: Vec<OsString>,
     /// The environment of the command.

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, Protocol, Resolved};
-use sandlock_supervisor::Handler;
+use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved};
 use sandlock_supervisor::table::{Needs, table};
+use sandlock_supervisor::{Handler, ServedFile};
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
 
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant};
+use crate::http;
 use crate::names::Planned;
 use crate::temporary::Temporary;
 use crate::{Kernel, Options, PlanError};
@@ -41,6 +42,10 @@ pub struct Plan {
     pub(crate) working_directory_hidden: bool,
     /// `None` when no rule has a name.
     pub(crate) names: Option<Planned>,
+    /// `None` when there are no HTTP rules.
+    pub(crate) http: Option<http::Planned>,
+    /// Files that the command is served, besides those about names.
+    pub(crate) served: Vec<ServedFile>,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -69,7 +74,7 @@ impl Plan {
     /// # Errors
     ///
     /// The first thing that is wrong: see [`PlanError`].
-    pub fn new(options: Options) -> Result<Self, PlanError> {
+    pub fn new(mut options: Options) -> Result<Self, PlanError> {
         let kernel = Kernel::probe().with_landlock_at_most(options.landlock_at_most);
         if let Some(lacking) = kernel
             .abilities()
@@ -85,15 +90,19 @@ impl Plan {
             Base::Standard if !options.kernel_only => Some(Temporary::make().map_err(PlanError::Temporary)?),
             _ => None,
         };
+        // What HTTP rules open is one with what the others do.
+        let mut rules = options.policy.network.clone();
+        rules.allow.extend(options.policy.http.network_rules());
         let private: Vec<_> = temporary
             .iter()
             .map(|place| (OsString::from("TMPDIR"), place.path().as_os_str().to_owned()))
             .collect();
-        let variables = options.environment.variables(&private);
+        let mut variables = options.environment.variables(&private);
         let command = options.command.first().ok_or(PlanError::NoCommand)?;
         let search = variables.get(std::ffi::OsStr::new("PATH")).cloned();
         let executable = Executable::find(command, search.as_deref(), &directory)?;
-        let home = options.home.as_deref();
+        let home = options.home.take();
+        let home = home.as_deref();
         let grants = grants::grants(
             &options.policy.files,
             &executable,
@@ -104,13 +113,24 @@ impl Plan {
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
         }
-        let names = Planned::resolve(&options)?;
-        let network = network(&options, names.as_ref())?;
-        let needs = needs(&network, &kernel, &options);
+        let names = Planned::resolve(&options, &rules)?;
+        let http = plan_http(&mut options, &directory, &grants, temporary.as_ref())?;
+        let network = network(rules, names.as_ref(), http.as_ref())?;
+        let served = http.iter().flat_map(http::Planned::served).cloned().collect::<Vec<_>>();
+        if let Some(http) = &http {
+            options.environment.adapt(&mut variables, http.variables(), http.secret_variables());
+        }
+        let needs = needs(&network, &kernel, &options, !served.is_empty());
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
-            rulesets: rulesets(&kernel, &network, &grants, options.kernel_only)?,
+            rulesets: rulesets(
+                &kernel,
+                &network,
+                &grants,
+                options.kernel_only,
+                http.iter().flat_map(http::Planned::ports),
+            )?,
             working_directory_hidden: options.policy.files.base == Base::Standard
                 && grants::holds_the_home(&directory, home),
             filter: filter
@@ -127,6 +147,8 @@ impl Plan {
             command: options.command,
             policy: options.policy,
             names,
+            http,
+            served,
             network,
             grants,
             kernel,
@@ -168,21 +190,39 @@ fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
     }
 }
 
-fn network(options: &Options, names: Option<&Planned>) -> Result<NetworkPolicy, PlanError> {
-    let rules = options.policy.network.clone();
-    let Some(planned) = names else {
-        return Ok(NetworkPolicy::build(rules, Resolved::new()));
-    };
-    let network = NetworkPolicy::build(rules, planned.resolution.names.clone());
-    match &planned.listener {
-        Some(listener) => {
-            Ok(network.with_resolver(listener.local_addr().map_err(PlanError::Listener)?.port()))
-        }
-        None => Ok(network),
-    }
+fn plan_http(
+    options: &mut Options,
+    directory: &Path,
+    grants: &[Grant],
+    temporary: Option<&Temporary>,
+) -> Result<Option<http::Planned>, PlanError> {
+    let mut http = std::mem::take(&mut options.http);
+    // As the command sees them.
+    http.bundles.iter_mut().for_each(|path| *path = directory.join(&*path));
+    // Where no JDK is, and the kernel would have to make up a list.
+    let made_up = |path: &Path| ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place));
+    let readable: Vec<_> =
+        grants.iter().map(|grant| grant.path.clone()).filter(|path| !made_up(path)).collect();
+    http::Planned::new(&options.policy, http, &readable, temporary.map(Temporary::path))
 }
 
-fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
+fn network(
+    rules: NetworkRules,
+    names: Option<&Planned>,
+    http: Option<&http::Planned>,
+) -> Result<NetworkPolicy, PlanError> {
+    let resolved = names.map_or_else(Resolved::new, |planned| planned.resolution.names.clone());
+    let mut network = NetworkPolicy::build(rules, resolved);
+    if let Some(listener) = names.and_then(|planned| planned.listener.as_ref()) {
+        network = network.with_resolver(listener.local_addr().map_err(PlanError::Listener)?.port());
+    }
+    Ok(match http {
+        Some(http) => http.route(network),
+        None => network,
+    })
+}
+
+fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options, serves: bool) -> Needs {
     let restricted = network.restricts(Protocol::Udp) || network.restricts(Protocol::Icmp);
     Needs {
         udp: network.uses(Protocol::Udp),
@@ -195,7 +235,7 @@ fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options) -> Needs {
         scoped: kernel.landlock >= 6,
         landlock_tcp: kernel.landlock >= 4,
         landlock_truncate: kernel.landlock >= 3,
-        names: network.rules().have_names(),
+        serves: serves || network.rules().have_names(),
         thread_handles: kernel.thread_handles,
     }
 }
@@ -223,14 +263,16 @@ fn rulesets(
     network: &NetworkPolicy,
     grants: &[Grant],
     kernel_only: bool,
+    proxy: impl Iterator<Item = u16>,
 ) -> Result<Rulesets, PlanError> {
     let of_the_rules: Option<Vec<u16>> = match network.kernel_tcp_ports() {
         KernelPorts::Any => None,
         KernelPorts::Only(only) => Some(only.into_iter().collect()),
     };
-    // To the run's own resolver only the supervisor connects, which leads there who may go there.
+    // To the run's own resolver and proxy only the supervisor connects, which leads there who may go there.
+    let own_ports: Vec<u16> = network.resolver().into_iter().chain(proxy).collect();
     let of_the_supervisor: Option<Vec<u16>> =
-        of_the_rules.as_ref().map(|ports| ports.iter().copied().chain(network.resolver()).collect());
+        of_the_rules.as_ref().map(|ports| ports.iter().chain(&own_ports).copied().collect());
     let build = |ports: &Option<Vec<u16>>, with_proc: bool| {
         let connect = ports.as_deref().map_or(TcpPorts::Unhandled, TcpPorts::Only);
         // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
@@ -254,7 +296,7 @@ fn rulesets(
         })
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
-    let needs_more = !kernel_only && (!has_proc || network.resolver().is_some());
+    let needs_more = !kernel_only && (!has_proc || !own_ports.is_empty());
     let supervisor = needs_more.then(|| build(&of_the_supervisor, true)).transpose()?;
     Ok(Rulesets { command: build(&of_the_rules, false)?, supervisor })
 }
@@ -268,6 +310,9 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> PlanError {
 /// The first rule that Landlock and the filter cannot carry by themselves.
 fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(), PlanError> {
     let needs = |what: String| Err(PlanError::NeedsSupervisor(what));
+    if let Some(rule) = options.policy.http.iter().next() {
+        return needs(rule.written());
+    }
     if let Some(rule) = options.policy.network.deny.first() {
         return needs(format!("--net-deny {rule}"));
     }

@@ -13,6 +13,7 @@ use sandlock_supervisor::message::{Ending, Link, NotStarted, Order, Report, Step
 use sandlock_sys::Errno;
 use sandlock_sys::signal::{self, Mask, SignalFd};
 
+use crate::http::Proxied;
 use crate::names::Names;
 use crate::{LaunchError, Plan};
 
@@ -26,6 +27,7 @@ pub struct Running {
     /// Children that this process had before, which are none of the run's business.
     others: Vec<i32>,
     names: Names,
+    proxied: Proxied,
 }
 
 impl Drop for Running {
@@ -51,6 +53,13 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A request was allowed, and its server could not be reached, or is not whom it should be.
+    UpstreamFailed {
+        /// The host, as the request named it.
+        host: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How a run went.
@@ -67,6 +76,8 @@ pub struct Outcome {
     pub more_denials: u64,
     /// Names that could not be asked for again, and why the last time.
     pub not_refreshed: BTreeMap<String, String>,
+    /// Hosts of allowed requests that did not do their part, and why the last time.
+    pub upstream_failed: BTreeMap<String, String>,
 }
 
 impl Running {
@@ -77,8 +88,9 @@ impl Running {
         mask: Mask,
         others: Vec<i32>,
         names: Names,
+        proxied: Proxied,
     ) -> Self {
-        Running { plan, link, supervisor, mask, others, names }
+        Running { plan, link, supervisor, mask, others, names, proxied }
     }
 
     /// What the names in the rules stand for, as far as it is known by now.
@@ -97,6 +109,9 @@ impl Running {
         let watched = self.watch(&mut told, &mut tell);
         // Before the end is told: nothing is asked for a run that is over.
         self.names.end().into_iter().for_each(|happening| told.happening(happening, &mut tell));
+        let (happened, untold) = self.proxied.end();
+        happened.into_iter().for_each(|event| told.event(event, &mut tell));
+        told.more_denials += untold;
         let result = watched.map(|(ending, timed_out)| told.outcome(ending, timed_out));
         if result.is_err() {
             // The supervisor is gone or going: what it adopted falls to this process, and ends here.
@@ -120,6 +135,11 @@ impl Running {
             }
             if woken.news {
                 self.names.take_news().into_iter().for_each(|happening| told.happening(happening, tell));
+                // Before the supervisor, and so before the program: what it may connect to is known to be of its name.
+                self.proxied.know(self.names.known());
+            }
+            if woken.judged {
+                self.proxied.take_news().into_iter().for_each(|event| told.event(event, tell));
             }
             self.names.send_orders(&self.link);
             if woken.told {
@@ -128,6 +148,7 @@ impl Running {
                     Ok(Some(Report::Denied(denied))) => told.denied(denied, tell),
                     Ok(Some(Report::Enforced(serial))) => self.names.enforced(serial),
                     Ok(Some(Report::Asking(client))) => self.names.announced(client),
+                    Ok(Some(Report::Redirected { from, to })) => self.proxied.announced(from, to),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
                     Ok(Some(Report::Ended { ending, unreported })) => {
@@ -155,15 +176,17 @@ impl Running {
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.names.bell(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.proxied.bell(), PollFlags::IN),
         ];
         if poll(&mut fds, left.as_ref()).is_err() {
             return Woken::default();
         }
-        let [link, signals, names] = fds.map(|fd| fd.revents());
+        let [link, signals, names, proxied] = fds.map(|fd| fd.revents());
         Woken {
             told: !(link - PollFlags::OUT).is_empty(),
             signalled: !signals.is_empty(),
             news: !names.is_empty(),
+            judged: !proxied.is_empty(),
         }
     }
 
@@ -196,6 +219,7 @@ struct Woken {
     told: bool,
     signalled: bool,
     news: bool,
+    judged: bool,
 }
 
 /// What a run has told so far, counted.
@@ -204,6 +228,7 @@ struct Told {
     denials: BTreeMap<Denied, u64>,
     more_denials: u64,
     not_refreshed: BTreeMap<String, String>,
+    upstream_failed: BTreeMap<String, String>,
 }
 
 impl Event {
@@ -228,21 +253,27 @@ impl Told {
     }
 
     fn happening(&mut self, happening: Happening, tell: Tell<'_>) {
-        match Event::of(happening) {
-            Some(Event::Denied(denied)) => self.denied(denied, tell),
-            Some(event) => {
-                if let Event::NotRefreshed { name, why } = &event {
-                    self.not_refreshed.insert(name.clone(), why.clone());
-                }
-                tell(&event);
+        Event::of(happening).into_iter().for_each(|event| self.event(event, tell));
+    }
+
+    fn event(&mut self, event: Event, tell: Tell<'_>) {
+        match &event {
+            Event::Denied(denied) => return self.denied(denied.clone(), tell),
+            Event::NotRefreshed { name, why } => {
+                self.not_refreshed.insert(name.clone(), why.clone());
             }
-            None => {}
+            // A program chooses what hosts it names.
+            Event::UpstreamFailed { host, why } if self.upstream_failed.len() < MOST_FAILED => {
+                self.upstream_failed.insert(host.clone(), why.clone());
+            }
+            _ => {}
         }
+        tell(&event);
     }
 
     fn outcome(self, ending: Ending, timed_out: bool) -> Outcome {
-        let Told { denials, more_denials, not_refreshed } = self;
-        Outcome { ending, timed_out, denials, more_denials, not_refreshed }
+        let Told { denials, more_denials, not_refreshed, upstream_failed } = self;
+        Outcome { ending, timed_out, denials, more_denials, not_refreshed, upstream_failed }
     }
 }
 
@@ -289,6 +320,7 @@ impl Patience {
 
 const GRACE: Duration = Duration::from_secs(1);
 const MOST_DENIALS: usize = 1000;
+const MOST_FAILED: usize = 100;
 const SIGTERM: i32 = 15;
 /// HUP, INT, QUIT, USR1, USR2, TERM, CONT, TSTP, TTIN, TTOU. The last three are blocked so that the launcher stops
 /// only when the command did.

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::{ChildFd, Errno, Tid};
 
 use crate::call::{Call, Failure};
+use crate::fs::served::ServedFile;
 use crate::message::{Link, Report};
 use crate::table::Needs;
 
@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub network: &'a ArcSwap<NetworkPolicy>,
     /// The directories and files that the command may write, by their real paths.
     pub writable: &'a [PathBuf],
+    /// Files that are served, besides those about names.
+    pub(crate) served: &'a [ServedFile],
     /// What this kernel and policy made of the table.
     pub needs: Needs,
     /// Keeps a blocking call from blocking this thread.
@@ -39,6 +41,7 @@ impl<'a> Context<'a> {
     pub(crate) fn new(
         network: &'a ArcSwap<NetworkPolicy>,
         writable: &'a [PathBuf],
+        served: &'a [ServedFile],
         needs: Needs,
         interrupter: &'a Interrupter,
         listener: &'a Listener,
@@ -47,6 +50,7 @@ impl<'a> Context<'a> {
         Context {
             network,
             writable,
+            served,
             needs,
             interrupter,
             listener,
@@ -114,8 +118,8 @@ impl<'a> Context<'a> {
 
     /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the
     /// connection is nobody's, and is closed.
-    pub(crate) fn announce(&self, from: SocketAddr) {
-        let _ = self.link.try_send(&Report::Asking(from));
+    pub(crate) fn announce(&self, report: Report) {
+        let _ = self.link.try_send(&report);
     }
 
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if

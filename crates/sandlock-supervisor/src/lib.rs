@@ -17,6 +17,7 @@ mod waiting;
 
 pub use call::{Call, Done, Failure, Handler};
 pub use context::Context;
+pub use fs::served::ServedFile;
 pub use supervise::{Supervisor, supervise};
 pub use task::tree::{children, end_adopted};
 pub use waiting::{Turn, Waiting};

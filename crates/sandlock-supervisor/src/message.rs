@@ -40,6 +40,13 @@ pub enum Report {
     Enforced(u64),
     /// A connection that was led to the run's own resolver comes from this address.
     Asking(SocketAddr),
+    /// A connection that was led to the run's own proxy.
+    Redirected {
+        /// Where it comes from.
+        from: SocketAddr,
+        /// Where the program wanted it to go, which the policy allows.
+        to: SocketAddr,
+    },
     /// The command ended and nothing of its tree is left. The last report of a run.
     Ended {
         /// How it ended.

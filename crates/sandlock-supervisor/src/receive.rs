@@ -77,9 +77,11 @@ pub(crate) fn receive(
 /// What a program sees of a denial.
 fn errno_of(denied: &Denied) -> Errno {
     match denied {
-        Denied::Destination(_) | Denied::Forbidden(_) | Denied::UnixPath(_) | Denied::UnixAbstract(_) => {
-            Errno::CONNREFUSED
-        }
+        Denied::Destination(_)
+        | Denied::Forbidden(_)
+        | Denied::Quic(_)
+        | Denied::UnixPath(_)
+        | Denied::UnixAbstract(_) => Errno::CONNREFUSED,
         _ => Errno::ACCESS,
     }
 }

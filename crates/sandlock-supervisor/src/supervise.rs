@@ -22,6 +22,7 @@ use sandlock_sys::{Errno, privileges, process};
 
 use crate::call::Handler;
 use crate::context::Context;
+use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::receive::{Events, ToWaiting, receive};
 use crate::table::Needs;
@@ -46,6 +47,8 @@ pub struct Supervisor<'a> {
     pub network: NetworkPolicy,
     /// The real paths that the command may write.
     pub writable: Vec<PathBuf>,
+    /// Files of the run's own, besides those about names.
+    pub served: Vec<ServedFile>,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -65,7 +68,7 @@ pub fn supervise(link: Link, supervisor: Supervisor<'_>) -> ! {
 }
 
 fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
-    let Supervisor { launcher, own_ruleset, inherited, mut command, table, needs, network, writable } =
+    let Supervisor { launcher, own_ruleset, inherited, mut command, table, needs, network, writable, served } =
         supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
@@ -97,7 +100,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         let Ok(interrupter) = Interrupter::new() else {
             process::exit_now(1);
         };
-        let cx = Context::new(&checked_by, &writable, needs, &interrupter, &receiver, &events.link);
+        let cx = Context::new(&checked_by, &writable, &served, needs, &interrupter, &receiver, &events.link);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {

@@ -4,10 +4,12 @@ mod datagram;
 mod names;
 mod stream;
 mod thread;
+mod web;
 
 pub use datagram::UdpServer;
 pub use names::{Asked, NameServer, Zone};
 pub use stream::{TcpServer, UnixServer};
+pub use web::WebServer;
 
 /// What came to a server, in order of arrival: one connection with all its bytes, or one datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]

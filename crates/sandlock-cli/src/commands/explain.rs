@@ -1,5 +1,6 @@
 //! `sandlock explain`: what a policy grants, and what enforces it. Executes nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +39,9 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
     if !args.command.is_empty() {
         text.push_str(&format!("command\n  {}\n\n", shown(plan.program())));
     }
-    text.push_str(&network(&plan.explain_network(), &args.flags));
+    let rules = [plan.explain_network(), plan.explain_http()].concat();
+    text.push_str(&network(&rules, &args.flags));
+    text.push_str(&http(&plan, &args.flags));
     text.push_str(&files(&plan, home.as_deref()));
     text.push_str(&always(&kernel, &args.flags));
     text.push_str(&notes(args, command, &plan));
@@ -73,6 +76,35 @@ fn network(rules: &[Explanation], flags: &RunFlags) -> String {
     let answer =
         if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
     text.push_str(&format!("  {rest} is {answer}\n"));
+    text
+}
+
+/// What there is to say of HTTP rules together.
+fn http(plan: &Plan, flags: &RunFlags) -> String {
+    let (allow, deny) = (&flags.policy.http_allow, &flags.policy.http_deny);
+    let ports: BTreeSet<u16> = allow.iter().chain(deny).flat_map(|rule| rule.ports()).copied().collect();
+    let Some(first) = ports.first() else {
+        return String::new();
+    };
+    let ports = if ports.len() == 1 {
+        format!("port {first}")
+    } else {
+        format!("ports {}", list(&ports.into_iter().collect::<Vec<_>>(), ", "))
+    };
+    let rest = if allow.is_empty() { "may pass" } else { "is refused" };
+    let mut text = format!("  every other request on {ports} {rest}, and no UDP goes there\n");
+    if plan.looks_into_tls() {
+        let stores: Vec<_> = plan.trust_stores().map(shown).collect();
+        text.push_str("  TLS is looked into\n");
+        text.push_str(&wrapped("    trusted by   ", &stores, "(served, with one certificate more)"));
+    } else {
+        text.push_str(
+            "  TLS is not looked into: rules see of it the name of the server, and no method or path\n",
+        );
+    }
+    for host in &flags.http.http_passthrough {
+        text.push_str(&format!("  TLS to {host} is left end to end\n"));
+    }
     text
 }
 
@@ -311,6 +343,23 @@ mod tests {
         assert!(other.contains("    served by    /etc/hosts\n"), "{other}");
         let until = asked_again(SystemTime::UNIX_EPOCH);
         assert_eq!(until, " until 1970-01-01T00:00:00Z, in 0s; then it is asked for again");
+    }
+
+    #[test]
+    fn http_rules_are_told_with_what_sees_them() {
+        let text = explained(&["--http-allow", "GET 127.0.0.1:8080/a", "--http-deny", "* *:8081"]);
+        let rule = text.split("  --http-allow \"GET 127.0.0.1:8080/a\"\n").nth(1).unwrap();
+        let first = rule.lines().next().unwrap();
+        assert!(
+            first.contains("supervisor") && first.ends_with("a proxy of the run's own (request)"),
+            "{text}"
+        );
+        let refused = "  every other request on ports 8080, 8081 is refused, and no UDP goes there\n";
+        assert!(text.contains(refused) && text.contains("  TLS is not looked into"), "{text}");
+        let text = explained(&["--http-deny", "* *:8081", "--http-ca-inject"]);
+        assert!(text.contains("  every other request on port 8081 may pass"), "{text}");
+        assert!(text.contains("  TLS is looked into\n"), "{text}");
+        assert!(!explained(&["--net-allow", "127.0.0.1:8080"]).contains("TLS"));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The open family, in runs whose rules name hosts: `/etc/hosts` and `/etc/resolv.conf` are served, and everything
-//! else is the kernel's.
+//! The open family, in runs that [serve files](super::served): those are served, and everything else is the kernel's.
 //!
 //! A pointer decides what these calls open, and yet they go on in the kernel after the look. That is harmless whatever
 //! the memory says by then: Landlock decides what may be opened, as in runs where nobody looks. What a program gains
@@ -66,7 +65,7 @@ impl Opening {
         !self.flags.intersects(OFlags::from_bits_retain(NOT_ONLY_READING) | OFlags::EXCL | OFlags::NOATIME)
     }
 
-    fn meant(&self, cx: &Context<'_>, call: &Call) -> Result<Option<Served>, Failure> {
+    fn meant<'a>(&self, cx: &Context<'a>, call: &Call) -> Result<Option<Served<'a>>, Failure> {
         let path = path::read(call.tid, self.path)?;
         let follow = if self.flags.contains(OFlags::NOFOLLOW) { Follow::No } else { Follow::Yes };
         match self.restrictions.is_empty() {
@@ -85,7 +84,7 @@ fn serve_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<
         return Ok(Done::Continue);
     };
     let content = served.content(&cx.network.load());
-    let file = sealed_file(served.name(), content.as_bytes())?;
+    let file = sealed_file(&served.shown_name(), &content)?;
     Ok(Done::Descriptor { file, close_on_exec: opening.flags.contains(OFlags::CLOEXEC) })
 }
 

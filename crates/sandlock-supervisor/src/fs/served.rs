@@ -4,8 +4,12 @@
 //! does not let it read. So whatever is unclear here means no served file, and nothing has to hold until the end of
 //! the call.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat};
 use sandlock_policy::{NetworkPolicy, hosts_file, resolver_file};
@@ -15,28 +19,39 @@ use super::path::{self, Base, Follow};
 use crate::call::{Call, Failure};
 use crate::context::Context;
 
+/// A file of the run's own, which who opens its path for reading is given instead of the machine's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServedFile {
+    /// Its path, absolute. Its directory must exist; the file itself may be missing on this machine.
+    pub path: PathBuf,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
 /// A file that is served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Served {
-    /// `/etc/hosts`.
+pub(crate) enum Served<'a> {
+    /// `/etc/hosts`, in runs with names.
     Hosts,
     /// `/etc/resolv.conf`, in runs with a resolver of their own.
     Resolver,
+    /// One that the run was given.
+    File(&'a ServedFile),
 }
 
-impl Served {
+impl<'a> Served<'a> {
     /// What a path means to the caller, if that is one of the files.
     ///
     /// # Errors
     ///
     /// Those of looking it up, which say that it is none.
     pub(crate) fn meant(
-        cx: &Context<'_>,
+        cx: &Context<'a>,
         call: &Call,
         base: &Base,
         path: &[u8],
         follow: Follow,
-    ) -> Result<Option<Served>, Failure> {
+    ) -> Result<Option<Served<'a>>, Failure> {
         if !may_be_one(cx, call, base, path)? {
             return Ok(None);
         }
@@ -55,9 +70,7 @@ impl Served {
             };
             let directory = path::pin_from(cx, call, || start(link_in), directory, Follow::Yes)?;
             let target = rustix::fs::readlinkat(&directory, name, Vec::new());
-            if let Some(served) = Served::named(cx, name)
-                && is_etc(&directory)
-            {
+            if let Some(served) = Served::named(cx, name).find(|served| served.is_in(&directory)) {
                 // Whatever is there on this machine: a file, a link to one that may be missing, or nothing.
                 return Ok(Some(served).filter(|_| follow == Follow::Yes || target.is_err()));
             }
@@ -76,13 +89,13 @@ impl Served {
     ///
     /// As [`Served::meant`].
     pub(crate) fn meant_within(
-        cx: &Context<'_>,
+        cx: &Context<'a>,
         call: &Call,
         base: &Base,
         path: &[u8],
         follow: Follow,
         restrictions: ResolveFlags,
-    ) -> Result<Option<Served>, Failure> {
+    ) -> Result<Option<Served<'a>>, Failure> {
         if !may_be_one(cx, call, base, path)? {
             return Ok(None);
         }
@@ -98,46 +111,66 @@ impl Served {
     }
 
     /// Its content, as of now.
-    pub(crate) fn content(self, policy: &NetworkPolicy) -> String {
+    pub(crate) fn content(self, policy: &NetworkPolicy) -> Cow<'a, [u8]> {
         match self {
-            Served::Hosts => hosts_file(None, policy),
-            Served::Resolver => resolver_file(),
+            Served::Hosts => hosts_file(None, policy).into_bytes().into(),
+            Served::Resolver => resolver_file().into_bytes().into(),
+            Served::File(file) => Cow::Borrowed(&file.content),
         }
     }
 
-    /// Its name in `/etc`.
-    pub(crate) fn name(self) -> &'static str {
+    /// Its last name, as `/proc` shows it.
+    pub(crate) fn shown_name(self) -> String {
+        // memfd_create(2) takes 249 bytes.
+        self.name().to_string_lossy().chars().take(60).collect()
+    }
+
+    fn path(self) -> &'a Path {
         match self {
-            Served::Hosts => "hosts",
-            Served::Resolver => "resolv.conf",
+            Served::Hosts => Path::new("/etc/hosts"),
+            Served::Resolver => Path::new("/etc/resolv.conf"),
+            Served::File(file) => &file.path,
         }
     }
 
-    fn named(cx: &Context<'_>, name: &[u8]) -> Option<Served> {
-        Served::all(cx).find(|served| served.name().as_bytes() == name)
+    fn name(self) -> &'a OsStr {
+        self.path().file_name().unwrap_or_default()
     }
 
-    fn with_inode(cx: &Context<'_>, file: &OwnedFd) -> Option<Served> {
+    fn is_in(self, directory: &OwnedFd) -> bool {
+        let own = self.path().parent().map(rustix::fs::stat);
+        match (own, rustix::fs::fstat(directory)) {
+            (Some(Ok(own)), Ok(directory)) => same(&own, &directory),
+            _ => false,
+        }
+    }
+
+    fn named(cx: &Context<'a>, name: &[u8]) -> impl Iterator<Item = Served<'a>> {
+        Served::all(cx).filter(move |served| served.name().as_bytes() == name)
+    }
+
+    fn with_inode(cx: &Context<'a>, file: &OwnedFd) -> Option<Served<'a>> {
         let file = rustix::fs::fstat(file).ok()?;
-        Served::all(cx).find(|served| {
-            rustix::fs::stat(format!("/etc/{}", served.name())).is_ok_and(|real| same(&real, &file))
-        })
+        Served::all(cx).find(|served| rustix::fs::stat(served.path()).is_ok_and(|real| same(&real, &file)))
     }
 
-    fn all(cx: &Context<'_>) -> impl Iterator<Item = Served> {
-        let resolver = cx.network.load().resolver().map(|_| Served::Resolver);
-        [Served::Hosts].into_iter().chain(resolver)
+    fn all(cx: &Context<'a>) -> impl Iterator<Item = Served<'a>> + use<'a> {
+        let network = cx.network.load();
+        let hosts = network.rules().have_names().then_some(Served::Hosts);
+        let resolver = network.resolver().map(|_| Served::Resolver);
+        hosts.into_iter().chain(resolver).chain(cx.served.iter().map(Served::File))
     }
 }
 
 /// Whether it is worth to look closer: the last name is that of a served file, or is a link to who knows what. This
 /// is all that the opening of another file costs: nothing in the system's directories, where most files are opened and
-/// no link of another name leads to a served file, and one look elsewhere.
+/// links of other names are none of ours (those that programs use are served by their own names), and one look
+/// elsewhere.
 fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result<bool, Failure> {
     let Some((_, name)) = split(path) else {
         return Ok(false);
     };
-    if Served::named(cx, name).is_some() || path::is_own_descriptor(path, call.tid) {
+    if Served::named(cx, name).next().is_some() || path::is_own_descriptor(path, call.tid) {
         return Ok(true);
     }
     if is_of_the_system(path) {
@@ -173,13 +206,6 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
         None => (&b"."[..], path),
     };
     (!matches!(name, b"" | b"." | b"..")).then_some((directory, name))
-}
-
-fn is_etc(directory: &OwnedFd) -> bool {
-    match (rustix::fs::stat("/etc"), rustix::fs::fstat(directory)) {
-        (Ok(etc), Ok(directory)) => same(&etc, &directory),
-        _ => false,
-    }
 }
 
 fn same(one: &Stat, other: &Stat) -> bool {

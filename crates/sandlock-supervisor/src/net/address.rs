@@ -149,6 +149,16 @@ pub(crate) fn socket_address(destination: &Allowed<Destination>, form: Form) -> 
     }
 }
 
+/// A checked destination as somebody else is to connect to it. On a link's own addresses the scope is a part of where.
+pub(crate) fn wanted_address(destination: &Allowed<Destination>, form: Form) -> SocketAddr {
+    match (form, destination.get().address()) {
+        (Form::V6 { .. }, IpAddr::V6(address)) if address.is_unicast_link_local() => {
+            socket_address(destination, form)
+        }
+        _ => destination.get().socket_addr(),
+    }
+}
+
 /// A checked destination as the bytes of a `struct sockaddr`.
 pub(crate) fn socket_address_bytes(destination: &Allowed<Destination>, form: Form) -> Vec<u8> {
     match socket_address(destination, form) {

@@ -11,11 +11,12 @@ use sandlock_policy::{Allowed, Destination, Protocol, Route};
 use sandlock_sys::Errno;
 use sandlock_sys::socket::connect_to_no_family;
 
-use super::address::{Form, Meaning, RawAddress, socket_address};
+use super::address::{Form, Meaning, RawAddress, socket_address, wanted_address};
 use super::socket::{Family, Socket};
 use super::{netlink, unix};
 use crate::call::{Call, Done, Failure};
 use crate::context::{Context, PATIENCE};
+use crate::message::Report;
 use crate::waiting::{Turn, Waiting};
 
 /// `connect(fd, address, length)`.
@@ -63,15 +64,29 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    let (destination, led_to_the_resolver) = match cx.network.load().route(destination)? {
-        Route::Direct(destination) => (destination, false),
-        Route::Resolver(destination) => (destination, true),
-        Route::Proxy { to, .. } => (to, false),
+    let (destination, mut announcement) = match cx.network.load().route(destination)? {
+        Route::Direct(destination) => (destination, None),
+        Route::Resolver(resolver) => (resolver, Some(Announcement::Asking)),
+        Route::Proxy { to, original } => {
+            (to, Some(Announcement::Redirected { wanted: wanted_address(&original, form) }))
+        }
     };
+    if announcement.is_some() {
+        match cx.briefly(true, || connect_to_no_family(socket.as_fd())) {
+            Err(Errno::AFNOSUPPORT) => {}
+            // A connection that is being made was announced when it was begun. Once more would be once too often: for
+            // whoever has the same port next.
+            Err(Errno::INTR) => announcement = None,
+            Ok(()) => return Ok(Done::Value(0)),
+            Err(other) => return Err(other.into()),
+        }
+    }
     let connect = Connect { socket, destination, form, deadline: None };
     let begun = begin(cx, &connect, protocol);
-    if led_to_the_resolver && matches!(begun, Ok(()) | Err(Errno::INPROGRESS | Errno::INTR)) {
-        announce(cx, connect.socket.as_fd());
+    if let Some(announcement) = announcement
+        && matches!(begun, Ok(()) | Err(Errno::INPROGRESS | Errno::INTR))
+    {
+        announce(cx, connect.socket.as_fd(), announcement);
     }
     match begun {
         Ok(()) => Ok(Done::Value(0)),
@@ -93,13 +108,25 @@ fn begin(cx: &Context<'_>, connect: &Connect, protocol: Protocol) -> Result<(), 
     cx.briefly(on_this_machine, || connect.once())
 }
 
-/// Tells by its own address which connection comes to the resolver: the kernel has chosen one by now, if the program
-/// had not. The resolver sees IPv4, whatever the socket is.
-fn announce(cx: &Context<'_>, socket: BorrowedFd<'_>) {
+/// What the launcher is told of a connection that was led to it.
+enum Announcement {
+    /// It comes to the resolver.
+    Asking,
+    /// It comes to the proxy, and the caller wanted it to go there.
+    Redirected { wanted: SocketAddr },
+}
+
+/// Tells by its own address which connection comes to the resolver or the proxy: the kernel has chosen one by now, if
+/// the program had not. They see IPv4 where the socket's address is a mapped one.
+fn announce(cx: &Context<'_>, socket: BorrowedFd<'_>, announcement: Announcement) {
     if let Ok(own) = rustix::net::getsockname(socket)
         && let Ok(own) = SocketAddr::try_from(own)
     {
-        cx.announce(SocketAddr::new(own.ip().to_canonical(), own.port()));
+        let from = SocketAddr::new(own.ip().to_canonical(), own.port());
+        cx.announce(match announcement {
+            Announcement::Asking => Report::Asking(from),
+            Announcement::Redirected { wanted } => Report::Redirected { from, to: wanted },
+        });
     }
 }
 

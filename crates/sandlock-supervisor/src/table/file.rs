@@ -166,7 +166,7 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         (Sysno::openat, 2, open::openat),
     ] {
         let mut clauses = if needs.landlock_truncate { Vec::new() } else { truncating(flags) };
-        if needs.names && needs.supervised {
+        if needs.serves && needs.supervised {
             clauses.push(Clause::when([Test::any_bit(flags, open::NOT_ONLY_READING)], Action::Allow));
             rows.trap_unless(call, clauses, Action::Trap, handler, WHY_SERVED)?;
         } else if clauses.is_empty() {
@@ -180,7 +180,7 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         return rows.refuse(Errno::ACCESS, WHY_NOT_TRUNCATE, &[Sysno::truncate]);
     }
     rows.allow(WHY, &[Sysno::truncate])?;
-    if needs.names && needs.supervised {
+    if needs.serves && needs.supervised {
         rows.trap(Sysno::openat2, open::openat2, WHY_SERVED)
     } else {
         rows.allow(WHY, &[Sysno::openat2])
@@ -199,7 +199,7 @@ fn truncating(flags: u8) -> Vec<Clause> {
 }
 
 const WHY: &str = "opening: Landlock decides";
-const WHY_SERVED: &str = "a rule names a host: /etc/hosts and resolv.conf are served to who reads them. Landlock decides on the rest, as ever";
+const WHY_SERVED: &str = "files of the run's own are served to who reads them: about names, or certificates. Landlock decides on the rest, as ever";
 const WHY_NOT_TRUNCATING: &str =
     "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
 const WHY_NOT_OPENAT2: &str = "its flags are in memory, and this kernel's Landlock does not cover truncation";

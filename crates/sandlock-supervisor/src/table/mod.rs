@@ -35,8 +35,8 @@ pub struct Needs {
     pub landlock_tcp: bool,
     /// Landlock decides on truncation (ABI 3).
     pub landlock_truncate: bool,
-    /// Some rule names a host: `/etc/hosts` is served.
-    pub names: bool,
+    /// Files are served to who reads them: those about names, or others of the run's own.
+    pub serves: bool,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
 }

@@ -16,7 +16,7 @@ const TCP_ONLY: Needs = Needs {
     scoped: true,
     landlock_tcp: true,
     landlock_truncate: true,
-    names: false,
+    serves: false,
     thread_handles: true,
 };
 
@@ -46,7 +46,7 @@ fn every_need() -> impl Iterator<Item = Needs> {
         landlock_tcp: bits & 64 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
-        names: bits & 512 != 0,
+        serves: bits & 512 != 0,
     })
 }
 
@@ -135,8 +135,8 @@ fn only_what_must_be_seen_is_trapped() {
 }
 
 #[test]
-fn with_names_only_what_reads_is_looked_at() {
-    let program = filter(&Needs { names: true, ..TCP_ONLY });
+fn where_files_are_served_only_what_reads_is_looked_at() {
+    let program = filter(&Needs { serves: true, ..TCP_ONLY });
     let flags_of = |flags: OFlags| u64::from(flags.bits()) | 0xffff_ffff_0000_0000;
     for (flags, expected) in [
         (OFlags::RDONLY, Action::Trap),
@@ -294,7 +294,7 @@ fn threads_share_their_descriptors_where_they_cannot_be_told_apart() {
 #[test]
 fn truncation_without_write_access_is_refused_where_landlock_does_not_see_it() {
     let older = filter(&Needs { landlock_truncate: false, ..TCP_ONLY });
-    let with_names = filter(&Needs { landlock_truncate: false, names: true, ..TCP_ONLY });
+    let serving = filter(&Needs { landlock_truncate: false, serves: true, ..TCP_ONLY });
     for (flags, expected) in [
         (0o1000, errno(Errno::ACCESS)),
         (0o1003, errno(Errno::ACCESS)),
@@ -305,9 +305,9 @@ fn truncation_without_write_access_is_refused_where_landlock_does_not_see_it() {
         let args = [0, 0x1000, flags, 0, 0, 0];
         assert_eq!(answer(&older, Sysno::openat, args), expected, "{flags:o}");
         let expected = if flags == 0 { Action::Trap } else { expected };
-        assert_eq!(answer(&with_names, Sysno::openat, args), expected, "{flags:o}");
+        assert_eq!(answer(&serving, Sysno::openat, args), expected, "{flags:o}");
     }
-    assert_eq!(answer(&with_names, Sysno::openat2, [0; 6]), errno(Errno::NOSYS));
+    assert_eq!(answer(&serving, Sysno::openat2, [0; 6]), errno(Errno::NOSYS));
     assert_eq!(answer(&older, Sysno::truncate, [0x1000, 0, 0, 0, 0, 0]), errno(Errno::ACCESS));
     assert_eq!(answer(&older, Sysno::openat2, [0; 6]), errno(Errno::NOSYS));
 }
