@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::FromRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Args, Errno, Lab, TcpServer, raw, report, shown};
 
@@ -56,7 +56,12 @@ fn a_connection_is_announced_once(lab: &Lab) {
     let own: SocketAddr = run.wait_for("own").parse().unwrap();
     assert_eq!(run.wait_for("answer"), "a page");
     let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-    raw::bind(socket, &raw::internet(own)).unwrap();
+    // The kernel may have given the port to somebody else for a moment.
+    let limit = Instant::now() + Duration::from_secs(5);
+    while let Err(errno) = raw::bind(socket, &raw::internet(own)) {
+        assert!(Instant::now() < limit, "{errno}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     raw::connect(socket, &raw::internet(proxy)).unwrap();
     // SAFETY: made above, and nobody else's.
     assert_eq!(answer(unsafe { TcpStream::from_raw_fd(socket) }, to), "closed");
