@@ -32,7 +32,7 @@ fn a_name_under_a_domain_is_asked_for_and_told_before_it_is_answered() {
 fn an_address_is_not_told_to_a_program_before_it_can_be_reached() {
     let server = NameServer::start();
     server.set("a.wild.test", Zone::addresses(["127.0.0.9"]));
-    let delay = Duration::from_millis(300);
+    let delay = Duration::from_millis(1000);
     let harness =
         Harness::with(server, rules(&["*.wild.test:443"], &[]), local(), Supervisor::Enforces(delay));
     let start = Instant::now();

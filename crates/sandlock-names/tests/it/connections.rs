@@ -149,7 +149,7 @@ fn dropping_the_service_ends_it_at_once_whatever_is_open() {
     wait("asked", || harness.server.count("slow.wild.test") == 1);
     let (address, start) = (harness.address, Instant::now());
     drop(harness);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(program.receive(), None);
     assert!(std::net::TcpStream::connect(address).is_err());
 }
