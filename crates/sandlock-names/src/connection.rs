@@ -2,23 +2,22 @@
 //! hurts its own connection at most.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use sandlock_policy::Denied;
+use sandlock_service::Doors;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::announcements::{self, Announcements};
 use crate::frame::{self, Frames};
 use crate::query::{Asked, NoQuestion};
 use crate::run::{Outcome, Run};
 
-/// How many connections there can be, announced or not.
-const MOST_CONNECTIONS: usize = 256;
+/// How many connections of the run there can be.
+pub(crate) const MOST_CONNECTIONS: usize = 256;
 /// How long a connection is kept of a program that does not do its part.
 #[derive(Clone, Copy)]
 struct Patience {
@@ -28,28 +27,16 @@ struct Patience {
     answer: Duration,
 }
 const PATIENCE: Patience = Patience { question: Duration::from_secs(30), answer: Duration::from_secs(5) };
-/// How long nothing is accepted when the machine has no room.
-const NO_ROOM: Duration = Duration::from_millis(50);
 
 /// Accepts connections, as long as it is polled.
-pub(crate) async fn accept(run: Rc<Run>, listener: TcpListener, announcements: Arc<Announcements>) {
-    let open = Rc::new(());
+pub(crate) async fn accept(run: Rc<Run>, listener: TcpListener, doors: Doors<()>) {
     loop {
-        let Ok((stream, client)) = listener.accept().await else {
-            sleep(NO_ROOM).await;
-            continue;
-        };
-        let this = Rc::clone(&open);
-        // One of them is this loop's own.
-        if Rc::strong_count(&open) - 1 > MOST_CONNECTIONS {
-            continue;
-        }
-        let (run, announcements) = (Rc::clone(&run), Arc::clone(&announcements));
+        let newcomer = doors.next(&listener).await;
+        let run = Rc::clone(&run);
         spawn_local(async move {
-            if announcements.expect(client, announcements::PATIENCE).await {
+            if let Some((stream, (), _place)) = newcomer.admitted().await {
                 serve(&run, &stream, PATIENCE).await;
             }
-            drop(this);
         });
     }
 }

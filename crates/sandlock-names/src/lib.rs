@@ -4,7 +4,6 @@
 //! TCP, only about names that a rule grants something of. What is allowed is decided by `sandlock-policy`; nothing here
 //! enforces it.
 
-mod announcements;
 mod answer;
 mod book;
 mod chain;

@@ -5,17 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use sandlock_policy::{Denied, NameRules, NetworkRules, names_to_resolve};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use sandlock_service::{Doors, Thread};
+use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::announcements::Announcements;
-use crate::connection::accept;
+use crate::connection::{MOST_CONNECTIONS, accept};
 use crate::refresh::Refresh;
 use crate::run::Run;
 use crate::runtime::runtime;
@@ -25,9 +22,8 @@ use crate::{Happening, Outbox, Resolution, Upstream};
 #[derive(Debug)]
 pub struct Service {
     enforced: watch::Sender<u64>,
-    announcements: Arc<Announcements>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    doors: Doors<()>,
+    _thread: Thread,
 }
 
 impl Service {
@@ -45,28 +41,25 @@ impl Service {
         outbox: Box<dyn Outbox>,
     ) -> io::Result<Service> {
         let runtime = runtime()?;
-        let listener = listener.map(|listener| register(&runtime, listener)).transpose()?;
-        let (stop, stopped) = oneshot::channel();
+        let listener = listener.map(|listener| Doors::<()>::open(&runtime, listener)).transpose()?;
         let (enforced, when_enforced) = watch::channel(0);
-        let announcements = Arc::new(Announcements::default());
-        let announced = Arc::clone(&announcements);
-        let work = move || {
+        let doors = Doors::new(MOST_CONNECTIONS);
+        let entrance = doors.clone();
+        let thread = Thread::start("names", move |stopped| {
             let run = Rc::new(Run::new(rules, how, upstream, outbox, when_enforced));
             let tasks = LocalSet::new();
             tasks.block_on(&runtime, async {
                 begin(&run, resolution);
                 if let Some(listener) = listener {
-                    spawn_local(accept(Rc::clone(&run), listener, announced));
+                    spawn_local(accept(Rc::clone(&run), listener, entrance));
                 }
-                // Ended by the sender, whether it sends or is dropped.
-                let _ = stopped.await;
+                stopped.wait().await;
             });
             drop(tasks);
             // Threads may wait for the C library still, for as long as it likes.
             runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(work)?;
-        Ok(Service { enforced, announcements, stop: Some(stop), thread: Some(thread) })
+        })?;
+        Ok(Service { enforced, doors, _thread: thread })
     }
 
     /// Everything that was told up to `serial` has effect.
@@ -80,23 +73,8 @@ impl Service {
 
     /// A connection from this address comes from a program of the run.
     pub fn announced(&self, client: SocketAddr) {
-        self.announcements.announce(client, Instant::now());
+        self.doors.announce(client, ());
     }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn register(runtime: &Runtime, listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    let _context = runtime.enter();
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }
 
 /// Writes down what is known, and begins to keep it true.

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use sandlock_service::Place;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::activity::Activity;
@@ -17,10 +18,6 @@ use crate::run::Run;
 use crate::upstream::{Sender, Spoken};
 use crate::vetted::Vetted;
 use crate::{serve, tls};
-
-/// A place among the connections that there may be.
-#[derive(Debug)]
-pub(crate) struct Place(#[allow(dead_code)] pub(crate) OwnedSemaphorePermit);
 
 /// What a connection begins with, if it is HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -6,12 +6,12 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode, Version};
 use sandlock_policy::{Denied, Malformed};
+use sandlock_service::Place;
 use tokio::sync::Mutex;
 
 use crate::activity::Activity;
 use crate::auth::Added;
 use crate::body::AnswerBody;
-use crate::connection::Place;
 use crate::judge::{Known, Refusal, judge};
 use crate::origin::Origin;
 use crate::run::Run;

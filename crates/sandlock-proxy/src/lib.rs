@@ -5,7 +5,6 @@
 //! made anew from what was allowed, and sent to that very address. Nothing here asks what a name stands for.
 
 mod activity;
-mod announcements;
 mod answer;
 mod auth;
 mod authority;

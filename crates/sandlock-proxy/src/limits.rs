@@ -4,12 +4,6 @@ use std::time::Duration;
 
 /// How many connections of the run are served at once; the next ones are closed.
 pub(crate) const MOST_CONNECTIONS: usize = 256;
-/// How many connections wait for their announcement at once; the one that waits longest makes room.
-pub(crate) const MOST_WAITING: usize = 256;
-/// How many announcements wait for their connection at once; the oldest makes room.
-pub(crate) const MOST_ANNOUNCED: usize = 1024;
-/// How long an announcement and its connection wait for each other.
-pub(crate) const ANNOUNCEMENT: Duration = Duration::from_secs(5);
 /// How many bytes the head of a request may have, with the line of the request; and its trailers.
 pub(crate) const MOST_HEAD: usize = 64 * 1024;
 /// How many fields a head may have, and the trailers.
@@ -42,8 +36,6 @@ pub(crate) const MOST_HELLO: usize = 32 * 1024;
 pub(crate) const MOST_SECRET: u64 = 64 * 1024;
 /// How many bytes a proxy on the way may say before it connects.
 pub(crate) const MOST_PROXY_HEAD: usize = 16 * 1024;
-/// How long nothing is accepted when the machine has no room.
-pub(crate) const NO_ROOM: Duration = Duration::from_millis(50);
 /// How many refusals are told at once.
 pub(crate) const TOLD_AT_ONCE: u32 = 100;
 /// How often one more is told; a refused request waits for it.

@@ -3,22 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Instant;
 
 use rustls::crypto::ring::default_provider;
+use sandlock_service::{Doors, Thread};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::sleep;
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 
-use crate::announcements::Announcements;
 use crate::auth::Auths;
 use crate::certificates::Certificates;
-use crate::connection::{self, Place};
-use crate::limits::{
-    ANNOUNCEMENT, MOST_CONNECTIONS, MOST_REQUESTS, MOST_WAITING, NO_ROOM, PATIENCE, Patience,
-};
+use crate::connection;
+use crate::limits::{MOST_CONNECTIONS, MOST_REQUESTS, PATIENCE, Patience};
 use crate::run::Run;
 use crate::trust;
 use crate::upstream::Upstreams;
@@ -27,9 +22,9 @@ use crate::{Settings, Tls};
 /// Serves the announced connections of programs, in a thread of its own. Dropping it ends the thread, and all connections.
 #[derive(Debug)]
 pub struct Proxy {
-    announcements: Arc<Announcements>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Each connection comes with where its program wanted it to go.
+    doors: Doors<SocketAddr>,
+    _thread: Thread,
 }
 
 impl Proxy {
@@ -55,7 +50,7 @@ impl Proxy {
             ..
         } = settings;
         let auths = Auths::new(settings.auths, settings.cleartext_credentials);
-        let listeners = listeners.into_iter().map(|listener| register(&runtime, listener));
+        let listeners = listeners.into_iter().map(|listener| Doors::<SocketAddr>::open(&runtime, listener));
         let listeners = listeners.collect::<io::Result<Vec<TcpListener>>>()?;
         let provider = Arc::new(default_provider());
         let mut roots = trust::given(&upstream_roots)?;
@@ -64,10 +59,9 @@ impl Proxy {
             Tls::Inject(authority) => Some(Arc::new(Certificates::new(authority, Arc::clone(&provider)))),
         };
         let next_told = Mutex::new(tokio::time::Instant::now());
-        let announcements = Arc::new(Announcements::default());
-        let (stop, stopped) = oneshot::channel();
-        let announced = Arc::clone(&announcements);
-        let work = move || {
+        let doors = Doors::new(MOST_CONNECTIONS);
+        let entrance = doors.clone();
+        let thread = Thread::start("http", move |stopped| {
             // It takes a while, which nobody has to wait for.
             if certificates.is_some() {
                 trust::add_native(&mut roots);
@@ -87,73 +81,31 @@ impl Proxy {
             };
             let run = Arc::new(run);
             runtime.block_on(async {
-                let doors = Doors::new(announced);
                 for listener in listeners {
-                    tokio::spawn(accept(Arc::clone(&run), listener, doors.clone()));
+                    tokio::spawn(accept(Arc::clone(&run), listener, entrance.clone()));
                 }
-                // Ended by the sender, whether it sends or is dropped.
-                let _ = stopped.await;
+                stopped.wait().await;
             });
             // What a look-up of the machine's own still waits for is nobody's business any more.
             runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(work)?;
-        Ok(Proxy { announcements, stop: Some(stop), thread: Some(thread) })
+        })?;
+        Ok(Proxy { doors, _thread: thread })
     }
 
     /// The connection from this address is of a program of the run, which wanted it to go to `to`.
     pub fn announced(&self, from: SocketAddr, to: SocketAddr) {
-        self.announcements.announce(from, to, Instant::now());
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn register(runtime: &Runtime, listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    let _context = runtime.enter();
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-/// How many may come in. Whoever was not announced does not take the places of those who were.
-#[derive(Clone)]
-struct Doors {
-    announcements: Arc<Announcements>,
-    waiting: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-}
-
-impl Doors {
-    fn new(announcements: Arc<Announcements>) -> Doors {
-        // The announcements hold fewer, and let go of the one that waits longest: it ends, and makes room here.
-        let waiting = Arc::new(Semaphore::new(MOST_WAITING * 2));
-        Doors { announcements, waiting, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+        self.doors.announce(from, to);
     }
 }
 
 /// Accepts connections, as long as it is polled.
-async fn accept(run: Arc<Run>, listener: TcpListener, doors: Doors) {
+async fn accept(run: Arc<Run>, listener: TcpListener, doors: Doors<SocketAddr>) {
     loop {
-        let Ok((stream, from)) = listener.accept().await else {
-            sleep(NO_ROOM).await;
-            continue;
-        };
-        let Ok(waiting) = Arc::clone(&doors.waiting).try_acquire_owned() else {
-            continue;
-        };
-        let (run, doors) = (Arc::clone(&run), doors.clone());
+        let newcomer = doors.next(&listener).await;
+        let run = Arc::clone(&run);
         tokio::spawn(async move {
-            let to = doors.announcements.expect(from, ANNOUNCEMENT).await;
-            drop(waiting);
-            if let (Some(to), Ok(place)) = (to, doors.places.try_acquire_owned()) {
-                connection::serve(run, stream, to, Place(place)).await;
+            if let Some((stream, to, place)) = newcomer.admitted().await {
+                connection::serve(run, stream, to, place).await;
             }
         });
     }

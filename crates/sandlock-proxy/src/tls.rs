@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use sandlock_policy::{Denied, HttpName, Malformed};
+use sandlock_service::Place;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Happened;
 use crate::certificates::Certificates;
 use crate::client_hello::{self, ClientHello};
-use crate::connection::{Place, talk};
+use crate::connection::talk;
 use crate::judge::{Known, judge_name, known};
 use crate::origin::Origin;
 use crate::prefixed::Prefixed;

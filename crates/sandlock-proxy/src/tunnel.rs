@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use sandlock_service::Place;
 use tokio::io::copy_bidirectional;
 
 use crate::activity::UnderWay;
-use crate::connection::Place;
 
 /// Joins both ends of an upgrade, when both have agreed. It takes the place of the connection that it comes from.
 pub(crate) fn join(program: OnUpgrade, upstream: Upgraded, under_way: UnderWay, place: Arc<Place>) {

@@ -1,5 +1,5 @@
-//! Which connections the supervisor led to the proxy, and where they were to go. Every process of the machine can connect
-//! to its port; only what was announced is served.
+//! Which connections the supervisor led to a service, and what it said of them. Every process of the machine can connect to
+//! its port; only what was announced is served.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,47 +9,53 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::limits::{ANNOUNCEMENT, MOST_ANNOUNCED, MOST_WAITING};
-
 /// What was announced and did not come, and what came and was not announced.
-#[derive(Debug, Default)]
-pub(crate) struct Announcements(Mutex<Inner>);
+#[derive(Debug)]
+pub(crate) struct Announcements<T>(Mutex<Inner<T>>);
 
-#[derive(Debug, Default)]
-struct Inner {
-    announced: VecDeque<(SocketAddr, SocketAddr, Instant)>,
-    waiting: VecDeque<(SocketAddr, oneshot::Sender<SocketAddr>)>,
+#[derive(Debug)]
+struct Inner<T> {
+    announced: VecDeque<(SocketAddr, T, Instant)>,
+    waiting: VecDeque<(SocketAddr, oneshot::Sender<T>)>,
 }
 
-impl Announcements {
-    /// A connection from this address is of the run, and was to go to `to`.
-    pub(crate) fn announce(&self, from: SocketAddr, to: SocketAddr, now: Instant) {
+impl<T> Default for Announcements<T> {
+    fn default() -> Self {
+        Announcements(Mutex::new(Inner { announced: VecDeque::new(), waiting: VecDeque::new() }))
+    }
+}
+
+impl<T> Announcements<T> {
+    /// A connection from this address is of the run; this is what is to be known of it.
+    pub(crate) fn announce(&self, from: SocketAddr, mut what: T, now: Instant) {
         let from = canonical(from);
         let mut inner = self.lock();
         inner.forget(now);
         if let Some(index) = inner.waiting.iter().position(|(waiting, _)| *waiting == from)
             && let Some((_, waiting)) = inner.waiting.remove(index)
-            && waiting.send(to).is_ok()
         {
-            return;
+            match waiting.send(what) {
+                Ok(()) => return,
+                Err(back) => what = back,
+            }
         }
         // A later one of the same address is of a later connection: the earlier never came.
         inner.announced.retain(|(announced, ..)| *announced != from);
         if inner.announced.len() == MOST_ANNOUNCED {
             inner.announced.pop_front();
         }
-        inner.announced.push_back((from, to, now));
+        inner.announced.push_back((from, what, now));
     }
 
-    /// Where a connection from this address was to go, if it was announced or is within a while. An announcement is for
+    /// What was said of a connection from this address, if it was announced or is within a while. An announcement is for
     /// one connection.
-    pub(crate) async fn expect(&self, from: SocketAddr, patience: Duration) -> Option<SocketAddr> {
+    pub(crate) async fn expect(&self, from: SocketAddr, patience: Duration) -> Option<T> {
         let from = canonical(from);
         let waiting = {
             let mut inner = self.lock();
             inner.forget(Instant::now());
             if let Some(index) = inner.announced.iter().position(|(announced, ..)| *announced == from) {
-                return inner.announced.remove(index).map(|(_, to, _)| to);
+                return inner.announced.remove(index).map(|(_, what, _)| what);
             }
             let (sender, receiver) = oneshot::channel();
             // Others of the machine can fill it; what is announced is so within milliseconds.
@@ -60,7 +66,7 @@ impl Announcements {
             receiver
         };
         match timeout(patience, waiting).await {
-            Ok(Ok(to)) => Some(to),
+            Ok(Ok(what)) => Some(what),
             Ok(Err(_)) => None,
             Err(_) => {
                 self.lock().waiting.retain(|(_, waiting)| !waiting.is_closed());
@@ -69,19 +75,26 @@ impl Announcements {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl<T> Inner<T> {
     fn forget(&mut self, now: Instant) {
-        let expired = |at: &Instant| now.saturating_duration_since(*at) >= ANNOUNCEMENT;
+        let expired = |at: &Instant| now.saturating_duration_since(*at) >= PATIENCE;
         while self.announced.front().is_some_and(|(.., at)| expired(at)) {
             self.announced.pop_front();
         }
     }
 }
+
+/// How long an announcement and its connection wait for each other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How many connections wait for their announcement at once; the one that waits longest makes room.
+pub(crate) const MOST_WAITING: usize = 256;
+/// How many announcements wait for their connection at once; the oldest makes room.
+pub(crate) const MOST_ANNOUNCED: usize = 1024;
 
 /// The supervisor knows a socket as it is, the listener as it comes.
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -96,13 +109,13 @@ mod tests {
         ([127, 0, 0, 1], port).into()
     }
 
-    fn expect(announcements: &Announcements, port: u16) -> Option<SocketAddr> {
+    fn expect(announcements: &Announcements<SocketAddr>, port: u16) -> Option<SocketAddr> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(announcements.expect(at(port), Duration::from_millis(50)))
     }
 
     #[test]
-    fn an_announcement_is_for_one_connection_and_knows_where_it_goes() {
+    fn an_announcement_is_for_one_connection() {
         let announcements = Announcements::default();
         announcements.announce("[::ffff:127.0.0.1]:1".parse().unwrap(), at(80), Instant::now());
         assert_eq!(expect(&announcements, 2), None);
@@ -117,7 +130,7 @@ mod tests {
         std::thread::scope(|scope| {
             let expected = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(announcements.expect(at(1), ANNOUNCEMENT))
+                runtime.block_on(announcements.expect(at(1), PATIENCE))
             });
             while announcements.lock().waiting.is_empty() {
                 std::thread::yield_now();
@@ -145,7 +158,7 @@ mod tests {
             announcements.announce(at(port), at(80), now);
         }
         assert_eq!(announcements.lock().announced.len(), MOST_ANNOUNCED);
-        announcements.announce(at(1), at(80), now + ANNOUNCEMENT);
+        announcements.announce(at(1), at(80), now + PATIENCE);
         assert_eq!(announcements.lock().announced.len(), 1);
     }
 }
