@@ -11,6 +11,7 @@ lab::suite! {
         a_working_directory_that_holds_the_home_is_told_to_be_hidden,
         nothing_is_executed,
         the_table_of_calls_is_printed,
+        a_policy_is_written_as_a_profile_and_read_again,
     ],
 }
 
@@ -102,4 +103,20 @@ fn the_table_of_calls_is_printed(lab: &Lab) {
     assert!(row("read").contains(" allow "));
     assert!(row("mount").contains(" EPERM "));
     contains(&out, "(any other)");
+}
+
+fn a_policy_is_written_as_a_profile_and_read_again(lab: &Lab) {
+    let words = ["--net-allow", "127.0.0.1:8080", "-r", "/srv", "--names-grace", "5m"];
+    let written = explain(lab, &[&["--toml"], &words[..]].concat()).stdout;
+    assert!(
+        written.contains("allow = [\"127.0.0.1:8080\"]") && written.contains("grace = \"5m\""),
+        "{written}"
+    );
+    let file = lab.file("policy.toml", &written);
+    let file = file.to_str().unwrap();
+    assert_eq!(explain(lab, &["--toml", "--profile", file]).stdout, written);
+    // Flags add to it.
+    let more = explain(lab, &["--profile", file, "--net-allow", "127.0.0.2:1"]);
+    contains(&more, "  --net-allow 127.0.0.1:8080\n");
+    contains(&more, "  --net-allow 127.0.0.2:1\n");
 }

@@ -14,6 +14,7 @@ use sandlock_core::{
 };
 
 use crate::failure::Failure;
+use crate::profile::{self, ProfileError};
 
 /// Runs a program that reaches only the files, hosts and ports it was given.
 ///
@@ -65,6 +66,9 @@ pub(crate) struct ExplainArgs {
     /// Print the whole table of system calls: what happens to each, and why.
     #[arg(long)]
     pub(crate) calls: bool,
+    /// Print the policy as a profile (TOML), and nothing else.
+    #[arg(long, conflicts_with = "calls")]
+    pub(crate) toml: bool,
     #[command(flatten)]
     pub(crate) flags: RunFlags,
     /// The command, whose installation becomes readable.
@@ -126,6 +130,9 @@ pub(crate) struct RunFlags {
 /// What is allowed.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PolicyArgs {
+    /// Start from the policy of a file (TOML, as `sandlock explain --toml` prints it); flags add to it. Repeatable.
+    #[arg(long, value_name = "FILE", help_heading = POLICY)]
+    pub(crate) profile: Vec<PathBuf>,
     /// Allow a destination: [tcp://|udp://|icmp://]HOST:PORTS. Repeatable [default: no network].
     ///
     /// HOST is a name, an address, a range such as 10.0.0.0/8 or [2001:db8::/32] with its length inside the
@@ -248,7 +255,19 @@ pub(crate) struct Pretend {
 }
 
 impl PolicyArgs {
-    fn into_policy(self) -> Policy {
+    /// # Errors
+    ///
+    /// [`ProfileError`].
+    fn into_policy(self) -> Result<Policy, ProfileError> {
+        let mut whole = Policy::new();
+        for path in &self.profile {
+            whole.extend(profile::read(path)?);
+        }
+        whole.extend(self.into_own_policy());
+        Ok(whole)
+    }
+
+    fn into_own_policy(self) -> Policy {
         let mut policy = Policy::new();
         policy.network.allow = self.net_allow;
         policy.network.deny = self.net_deny;
@@ -270,9 +289,9 @@ impl RunFlags {
     ///
     /// # Errors
     ///
-    /// When a descriptor that is to be inherited is not there.
+    /// When a profile is none, or a descriptor that is to be inherited is not there.
     pub(crate) fn into_options(self, command: Vec<OsString>) -> Result<Options, Failure> {
-        let mut options = Options::new(self.policy.into_policy(), command);
+        let mut options = Options::new(self.policy.into_policy()?, command);
         let has_rules = !options.policy.http.is_empty();
         options.http = self.http.into_http();
         if has_rules {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use sandlock_core::{LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
 
+use crate::profile::ProfileError;
 use crate::{exit, output};
 
 /// What kept the command from running.
@@ -14,12 +15,19 @@ use crate::{exit, output};
 pub(crate) enum Failure {
     Plan(PlanError),
     Launch(LaunchError),
+    Profile(ProfileError),
     PassFd(i32, io::Error),
 }
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         Failure::Plan(error)
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        Failure::Profile(error)
     }
 }
 
@@ -42,6 +50,7 @@ impl Failure {
         match self {
             Failure::Plan(error) => chain(error),
             Failure::Launch(error) => chain(error),
+            Failure::Profile(error) => chain(error),
             Failure::PassFd(fd, error) => format!("--pass-fd {fd}: {}", chain(error)),
         }
     }

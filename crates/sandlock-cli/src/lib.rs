@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod failure;
 mod output;
+mod profile;
 mod report;
 mod usage;
 

@@ -158,6 +158,12 @@ impl Plan {
         })
     }
 
+    /// What the run was asked to keep to.
+    #[must_use]
+    pub fn policy(&self) -> &sandlock_policy::Policy {
+        &self.policy
+    }
+
     /// The places that the command may reach, in the order in which they were found.
     #[must_use]
     pub fn grants(&self) -> &[Grant] {

@@ -1,4 +1,4 @@
-//! Bytes as a string in serialised form, without loss: for paths and names that need not be UTF-8.
+//! Bytes as a string in serialised form, without loss: for paths and names that need not be UTF-8. Times as well.
 //!
 //! A byte that is not part of UTF-8 becomes `\xNN` and a backslash `\\`; all else stays readable. A string,
 //! because every format has those.
@@ -32,6 +32,21 @@ pub(crate) mod path {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         let bytes = super::bytes::deserialize(deserializer)?;
         super::path_from(bytes).ok_or_else(|| de::Error::custom("not a path on this system"))
+    }
+}
+
+/// For `#[serde(with)]` on a `Duration`: `"1h 30m"`.
+pub(crate) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        humantime::parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -40,7 +40,8 @@ pub struct NameRules {
     pub may_fail: bool,
     /// Any name may stand for an address of loopback, not only `localhost` and those of the machine's `hosts` file.
     pub may_be_local: bool,
-    /// How long an address may still be reached after its name has stopped to stand for it.
+    /// How long an address may still be reached after its name has stopped to stand for it. Serialised as `"10m"`.
+    #[serde(with = "crate::lossless::duration")]
     pub grace: Duration,
 }
 
@@ -56,6 +57,28 @@ impl Policy {
     #[must_use]
     pub fn new() -> Policy {
         Policy::default()
+    }
+
+    /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
+    /// default counts, and `other`'s first.
+    pub fn extend(&mut self, other: Policy) {
+        let Policy { network, http, names, files, unix_datagrams } = other;
+        self.network.allow.extend(network.allow);
+        self.network.deny.extend(network.deny);
+        self.http.allow.extend(http.allow);
+        self.http.deny.extend(http.deny);
+        self.names.pinned |= names.pinned;
+        self.names.may_fail |= names.may_fail;
+        self.names.may_be_local |= names.may_be_local;
+        if names.grace != NameRules::default().grace {
+            self.names.grace = names.grace;
+        }
+        if files.base == Base::Bare {
+            self.files.base = Base::Bare;
+        }
+        self.files.read.extend(files.read);
+        self.files.write.extend(files.write);
+        self.unix_datagrams |= unix_datagrams;
     }
 
     /// Grants the outbound traffic of one more rule.
@@ -146,6 +169,28 @@ mod tests {
         let text = serde_json::to_string(&policy).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
         assert_eq!(toml::from_str::<Policy>("").unwrap(), Policy::default());
+    }
+
+    #[test]
+    fn a_policy_is_extended_by_what_another_says() {
+        let mut policy = Policy::new().allow("a.test:1").unwrap().read("/a").bare();
+        let mut other = Policy::new().allow("b.test:2").unwrap().deny("c.test:3").unwrap().write("/b");
+        other.names.grace = Duration::from_secs(5);
+        policy.extend(other.clone());
+        let mut both = Policy::new().allow("a.test:1").unwrap().allow("b.test:2").unwrap();
+        both = both.deny("c.test:3").unwrap().read("/a").write("/b").bare();
+        both.names.grace = Duration::from_secs(5);
+        assert_eq!(policy, both);
+        policy.extend(Policy::new());
+        assert_eq!(policy, both);
+    }
+
+    #[test]
+    fn times_are_written_as_people_do() {
+        let policy = toml::from_str::<Policy>(r#"names.grace = "1m 30s""#).unwrap();
+        assert_eq!(policy.names.grace, Duration::from_secs(90));
+        assert!(toml::to_string(&policy).unwrap().contains(r#"grace = "1m 30s""#));
+        assert!(toml::from_str::<Policy>(r#"names.grace = "soon""#).is_err());
     }
 
     #[test]

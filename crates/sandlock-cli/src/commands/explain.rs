@@ -1,19 +1,18 @@
 //! `sandlock explain`: what a policy grants, and what enforces it. Executes nothing.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use sandlock_core::{
-    Event, Explanation, FileAccess, Grant, Kernel, Mechanism, NetRule, Origin, Plan, PlanError, Protocol,
-    escape_terminal,
+    Event, Explanation, FileAccess, Grant, Kernel, Mechanism, NetRule, Origin, Plan, PlanError, Policy,
+    Protocol, escape_terminal,
 };
 
 use crate::args::{ExplainArgs, RunFlags};
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, profile};
 
 /// Prints the explanation.
 pub(crate) fn explain(args: ExplainArgs) -> ExitCode {
@@ -29,6 +28,9 @@ pub(crate) fn explain(args: ExplainArgs) -> ExitCode {
 
 fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failure> {
     let options = args.flags.clone().into_options(command.to_vec())?;
+    if args.toml {
+        return Ok(profile::written(&options.policy)?);
+    }
     let home = options.home.clone();
     let kernel = Kernel::probe().with_landlock_at_most(options.landlock_at_most);
     let plan = Plan::new(options)?;
@@ -40,15 +42,15 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
         text.push_str(&format!("command\n  {}\n\n", shown(plan.program())));
     }
     let rules = [plan.explain_network(), plan.explain_http()].concat();
-    text.push_str(&network(&rules, &args.flags));
+    text.push_str(&network(&rules, plan.policy(), args.flags.kernel_only));
     text.push_str(&http(&plan, &args.flags));
     text.push_str(&files(&plan, home.as_deref()));
-    text.push_str(&always(&kernel, &args.flags));
+    text.push_str(&always(&kernel, plan.policy(), args.flags.kernel_only));
     text.push_str(&notes(args, command, &plan));
     Ok(text)
 }
 
-fn network(rules: &[Explanation], flags: &RunFlags) -> String {
+fn network(rules: &[Explanation], policy: &Policy, kernel_only: bool) -> String {
     let mut text = String::from("network\n");
     for rule in rules {
         text.push_str(&format!("  {}\n", rule.rule));
@@ -64,25 +66,24 @@ fn network(rules: &[Explanation], flags: &RunFlags) -> String {
         }
         text.push_str(&format!("    enforced by  {}\n", list(&rule.mechanisms, ", ")));
     }
-    if !flags.policy.net_deny.is_empty() {
+    if !policy.network.deny.is_empty() {
         text.push_str("  what --net-deny names is refused, whatever allows it\n");
     }
-    if flags.policy.unix_dgram {
+    if policy.unix_datagrams {
         text.push_str(
             "  --unix-dgram\n    enforced by  the supervisor: sockets below paths that may be written\n",
         );
     }
     let rest = if rules.is_empty() { "every destination" } else { "every other destination" };
-    let answer =
-        if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
+    let answer = if kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
     text.push_str(&format!("  {rest} is {answer}\n"));
     text
 }
 
 /// What there is to say of HTTP rules together.
 fn http(plan: &Plan, flags: &RunFlags) -> String {
-    let (allow, deny) = (&flags.policy.http_allow, &flags.policy.http_deny);
-    let ports: BTreeSet<u16> = allow.iter().chain(deny).flat_map(|rule| rule.ports()).copied().collect();
+    let rules = &plan.policy().http;
+    let ports = rules.intercepted_ports();
     let Some(first) = ports.first() else {
         return String::new();
     };
@@ -91,7 +92,7 @@ fn http(plan: &Plan, flags: &RunFlags) -> String {
     } else {
         format!("ports {}", list(&ports.into_iter().collect::<Vec<_>>(), ", "))
     };
-    let rest = if allow.is_empty() { "may pass" } else { "is refused" };
+    let rest = if rules.allow.is_empty() { "may pass" } else { "is refused" };
     let mut text = format!("  every other request on {ports} {rest}, and no UDP goes there\n");
     if plan.looks_into_tls() {
         let stores: Vec<_> = plan.trust_stores().map(shown).collect();
@@ -178,14 +179,14 @@ fn origin(grant: &Grant) -> &'static str {
 }
 
 /// What is enforced whatever the policy says.
-fn always(kernel: &Kernel, flags: &RunFlags) -> String {
+fn always(kernel: &Kernel, policy: &Policy, kernel_only: bool) -> String {
     let mut text = String::from("\nin every run\n");
     for ability in kernel.abilities() {
         let of_the_supervisor = OF_THE_SUPERVISOR.contains(&ability.what);
         // A rule for any port takes the ports from Landlock.
-        let of_ports = ability.what.starts_with("TCP ports") && opens_any_port(flags);
+        let of_ports = ability.what.starts_with("TCP ports") && opens_any_port(policy);
         if let Some(mechanism) = ability.carried_by
-            && !(flags.kernel_only && of_the_supervisor)
+            && !(kernel_only && of_the_supervisor)
             && !of_ports
         {
             text.push_str(&format!("  {:42}  {mechanism}\n", ability.what));
@@ -194,9 +195,9 @@ fn always(kernel: &Kernel, flags: &RunFlags) -> String {
     text
 }
 
-fn opens_any_port(flags: &RunFlags) -> bool {
+fn opens_any_port(policy: &Policy) -> bool {
     let any_port = |rule: &NetRule| rule.protocol() == Protocol::Tcp && rule.ports().to_string() == "*";
-    flags.policy.net_allow.iter().any(any_port)
+    policy.network.allow.iter().any(any_port)
 }
 
 fn notes(args: &ExplainArgs, command: &[OsString], plan: &Plan) -> String {
