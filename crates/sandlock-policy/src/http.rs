@@ -24,7 +24,7 @@ pub use host::{HttpHost, HttpName};
 pub use malformed::Malformed;
 pub use method::Method;
 pub use request::{HttpRequest, Scheme};
-pub use rule::HttpRule;
+pub use rule::{HttpRule, Requests};
 pub use rule_error::{HttpRuleError, HttpRuleErrorKind};
 pub use rules::HttpRules;
 pub(crate) use rules::{name_hint, request_hint};

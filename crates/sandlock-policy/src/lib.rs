@@ -29,6 +29,7 @@ mod rule_error;
 mod served_files;
 mod shell;
 mod unix;
+mod written;
 
 pub use allowed::Allowed;
 pub use answer::{AnswerRefusal, check_answer};
@@ -40,7 +41,8 @@ pub use files::{Base, FileRules};
 pub use host::Host;
 pub use http::{
     AuthForm, Credential, CredentialSource, HttpAuth, HttpAuths, HttpHost, HttpName, HttpRequest, HttpRule,
-    HttpRuleError, HttpRuleErrorKind, HttpRules, Malformed, Method, RequestTarget, Scheme, authority,
+    HttpRuleError, HttpRuleErrorKind, HttpRules, Malformed, Method, RequestTarget, Requests, Scheme,
+    authority,
 };
 pub use ipnet::IpNet;
 pub use metadata::{MetadataFacts, MetadataTarget, check_metadata};
@@ -51,7 +53,8 @@ pub use ports::{KernelPorts, PortSet, Ports};
 pub use prefix::installation_prefixes;
 pub use protocol::Protocol;
 pub use resolved::{NameState, Resolved, names_to_resolve};
-pub use rule::NetRule;
+pub use rule::{NetRule, Traffic};
 pub use rule_error::{RuleError, RuleErrorKind};
 pub use served_files::{addresses_in_hosts, hosts_file, resolver_file};
 pub use unix::{UnixFacts, UnixTarget, check_unix};
+pub use written::{Meaning, Written};

@@ -67,7 +67,7 @@ impl NetworkPolicy {
         NetworkPolicy { resolver: Some(port), ..self }
     }
 
-    /// Connections to these TCP ports go to the proxy: to the port `v4` of 127.0.0.1, or `v6` of [::1]. UDP to the same
+    /// Connections to these TCP ports go to the proxy: to the port `v4` of 127.0.0.1, or `v6` of `[::1]`. UDP to the same
     /// ports, which is QUIC, is refused whatever grants it.
     #[must_use]
     pub fn with_proxy(self, ports: BTreeSet<u16>, v4: u16, v6: Option<u16>) -> NetworkPolicy {

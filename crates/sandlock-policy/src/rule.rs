@@ -1,14 +1,9 @@
 //! One outbound network rule, and its grammar: `[tcp://|udp://|icmp://]HOST:PORTS`.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use crate::{Host, Ports, Protocol, RuleError, RuleErrorKind};
-
-const DEFAULT_FLAG: &str = "--net-allow";
+use crate::written::{Meaning, Written};
+use crate::{Host, Ports, Protocol, RuleErrorKind};
 
 /// A grant of outbound traffic: a protocol, a host and its ports.
 ///
@@ -20,32 +15,17 @@ const DEFAULT_FLAG: &str = "--net-allow";
 /// assert_eq!(rule.to_string(), "tcp.example.com:22,443");
 /// # Ok::<(), sandlock_policy::RuleError>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct NetRule {
-    meaning: Meaning,
-    flag: Box<str>,
-    spec: Box<str>,
+pub type NetRule = Written<Traffic>;
+
+/// What a [`NetRule`] means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Traffic {
+    pub(crate) protocol: Protocol,
+    pub(crate) host: Host,
+    pub(crate) ports: Ports,
 }
 
 impl NetRule {
-    /// Parses `spec`, which the user gave with `flag`: an error names both.
-    ///
-    /// # Errors
-    /// [`RuleError`] when `spec` is not in the grammar.
-    pub fn parse_flag(flag: &str, spec: &str) -> Result<NetRule, RuleError> {
-        let meaning = Meaning::parse(spec).map_err(|kind| RuleError::new(flag, spec, kind))?;
-        Ok(NetRule { meaning, flag: flag.into(), spec: spec.into() })
-    }
-
-    /// A rule that another kind of rule amounts to, as it was written.
-    pub(crate) fn tcp(host: Host, ports: Ports, flag: &str, spec: &str) -> NetRule {
-        NetRule {
-            meaning: Meaning { protocol: Protocol::Tcp, host, ports },
-            flag: flag.into(),
-            spec: spec.into(),
-        }
-    }
-
     /// The protocol that it grants.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
@@ -63,37 +43,11 @@ impl NetRule {
     pub fn ports(&self) -> &Ports {
         &self.meaning.ports
     }
-
-    /// The flag that it was given with; `--net-allow` when it was not parsed from a flag.
-    #[must_use]
-    pub fn flag(&self) -> &str {
-        &self.flag
-    }
-
-    /// The rule as the user wrote it.
-    #[must_use]
-    pub fn spec(&self) -> &str {
-        &self.spec
-    }
-
-    /// The flag and the rule as written, to begin a message with: `--net-allow "Example.com:80"`.
-    #[must_use]
-    pub fn written(&self) -> String {
-        format!("{} {:?}", self.flag, self.spec)
-    }
 }
 
-impl FromStr for NetRule {
-    type Err = RuleError;
-
-    fn from_str(spec: &str) -> Result<NetRule, RuleError> {
-        NetRule::parse_flag(DEFAULT_FLAG, spec)
-    }
-}
-
-impl fmt::Display for NetRule {
+impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Meaning { protocol, host, ports } = &self.meaning;
+        let Traffic { protocol, host, ports } = self;
         match protocol {
             Protocol::Tcp => write!(f, "{host}:{ports}"),
             Protocol::Udp => write!(f, "udp://{host}:{ports}"),
@@ -102,48 +56,18 @@ impl fmt::Display for NetRule {
     }
 }
 
-impl PartialEq for NetRule {
-    fn eq(&self, other: &NetRule) -> bool {
-        self.meaning == other.meaning
-    }
-}
+impl Meaning for Traffic {
+    const FLAG: &'static str = "--net-allow";
+    type Wrong = RuleErrorKind;
 
-impl Eq for NetRule {}
-
-impl Hash for NetRule {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.meaning.hash(state);
-    }
-}
-
-impl Serialize for NetRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for NetRule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NetRule, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Meaning {
-    protocol: Protocol,
-    host: Host,
-    ports: Ports,
-}
-
-impl Meaning {
-    fn parse(spec: &str) -> Result<Meaning, RuleErrorKind> {
+    fn parse(spec: &str) -> Result<Self, RuleErrorKind> {
         let (protocol, rest) = split_scheme(spec)?;
         if protocol == Protocol::Icmp {
             let host = Host::parse(icmp_host(rest)?)?;
-            return Ok(Meaning { protocol, host, ports: Ports::List(Vec::new()) });
+            return Ok(Traffic { protocol, host, ports: Ports::List(Vec::new()) });
         }
         let (host, ports) = split_ports(rest)?;
-        Ok(Meaning { protocol, host: Host::parse(host)?, ports: Ports::parse(ports)? })
+        Ok(Traffic { protocol, host: Host::parse(host)?, ports: Ports::parse(ports)? })
     }
 }
 

@@ -6,14 +6,14 @@
 /// `--net-allow "example.com:http": invalid port "http"`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{flag} {spec:?}: {kind}")]
-pub struct RuleError {
+pub struct RuleError<K: std::fmt::Display = RuleErrorKind> {
     flag: String,
     spec: String,
-    kind: RuleErrorKind,
+    kind: K,
 }
 
-impl RuleError {
-    pub(crate) fn new(flag: &str, spec: &str, kind: RuleErrorKind) -> RuleError {
+impl<K: std::fmt::Display> RuleError<K> {
+    pub(crate) fn new(flag: &str, spec: &str, kind: K) -> RuleError<K> {
         RuleError { flag: flag.to_owned(), spec: spec.to_owned(), kind }
     }
 
@@ -31,7 +31,7 @@ impl RuleError {
 
     /// What is wrong with it.
     #[must_use]
-    pub fn kind(&self) -> &RuleErrorKind {
+    pub fn kind(&self) -> &K {
         &self.kind
     }
 }

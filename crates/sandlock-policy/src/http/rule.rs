@@ -1,16 +1,13 @@
 //! One HTTP rule, and its grammar: `METHOD HOST[:PORTS][/PATH]`.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::pattern::PathPattern;
-use super::{HttpHost, HttpName, HttpRequest, HttpRuleError, HttpRuleErrorKind, Method};
-use crate::{NetRule, Ports};
+use super::{HttpHost, HttpName, HttpRequest, HttpRuleErrorKind, Method};
+use crate::rule::Traffic;
+use crate::written::{Meaning, Written};
+use crate::{NetRule, Ports, Protocol};
 
-const DEFAULT_FLAG: &str = "--http-allow";
 const DEFAULT_PORTS: [u16; 2] = [80, 443];
 
 /// Requests that are granted or refused: their method, host and path.
@@ -23,23 +20,20 @@ const DEFAULT_PORTS: [u16; 2] = [80, 443];
 /// assert_eq!(rule.to_string(), "POST api.example.com/v1/~me/*");
 /// # Ok::<(), sandlock_policy::HttpRuleError>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct HttpRule {
-    meaning: Meaning,
-    flag: Box<str>,
-    spec: Box<str>,
+pub type HttpRule = Written<Requests>;
+
+/// What an [`HttpRule`] means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Requests {
+    method: Method,
+    host: HttpHost,
+    /// Sorted and unique; `None` when the rule does not say.
+    ports: Option<Vec<u16>>,
+    /// `None` for every path.
+    path: Option<PathPattern>,
 }
 
 impl HttpRule {
-    /// Parses `spec`, which the user gave with `flag`: an error names both.
-    ///
-    /// # Errors
-    /// [`HttpRuleError`] when `spec` is not in the grammar.
-    pub fn parse_flag(flag: &str, spec: &str) -> Result<HttpRule, HttpRuleError> {
-        let meaning = Meaning::parse(spec).map_err(|kind| HttpRuleError::new(flag, spec, kind))?;
-        Ok(HttpRule { meaning, flag: flag.into(), spec: spec.into() })
-    }
-
     /// The methods that it speaks of.
     #[must_use]
     pub fn method(&self) -> &Method {
@@ -64,27 +58,9 @@ impl HttpRule {
         self.meaning.path.is_some() || self.meaning.method != Method::Any
     }
 
-    /// The flag that it was given with; `--http-allow` when it was not parsed from a flag.
-    #[must_use]
-    pub fn flag(&self) -> &str {
-        &self.flag
-    }
-
-    /// The rule as the user wrote it.
-    #[must_use]
-    pub fn spec(&self) -> &str {
-        &self.spec
-    }
-
-    /// The flag and the rule as written, to begin a message with: `--http-allow "GET example.com"`.
-    #[must_use]
-    pub fn written(&self) -> String {
-        format!("{} {:?}", self.flag, self.spec)
-    }
-
     /// Whether it grants `request`, as a rule that allows.
     pub(crate) fn grants(&self, request: &HttpRequest) -> bool {
-        let Meaning { method, path, .. } = &self.meaning;
+        let Requests { method, path, .. } = &self.meaning;
         self.grants_host(&request.host, request.port)
             && method.grants(&request.method)
             && path.as_ref().is_none_or(|path| path.grants(request.target.path()))
@@ -102,7 +78,7 @@ impl HttpRule {
 
     /// Whether it would refuse `request` if that named its host.
     pub(crate) fn refuses_but_for_host(&self, request: &HttpRequest) -> bool {
-        let Meaning { method, path, .. } = &self.meaning;
+        let Requests { method, path, .. } = &self.meaning;
         self.refuses_on(request.port)
             && method.refuses(&request.method)
             && path.as_ref().is_none_or(|path| path.refuses(request.target.path()))
@@ -121,21 +97,14 @@ impl HttpRule {
     /// What it opens as a rule that allows: nothing, when it is for any host.
     pub(crate) fn network_rule(&self) -> Option<NetRule> {
         let host = self.host().concrete()?;
-        Some(NetRule::tcp(host, Ports::List(self.ports().to_vec()), &self.flag, &self.spec))
+        let ports = Ports::List(self.ports().to_vec());
+        Some(self.as_kind(Traffic { protocol: Protocol::Tcp, host, ports }))
     }
 }
 
-impl FromStr for HttpRule {
-    type Err = HttpRuleError;
-
-    fn from_str(spec: &str) -> Result<HttpRule, HttpRuleError> {
-        HttpRule::parse_flag(DEFAULT_FLAG, spec)
-    }
-}
-
-impl fmt::Display for HttpRule {
+impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Meaning { method, host, ports, path } = &self.meaning;
+        let Requests { method, host, ports, path } = self;
         write!(f, "{method} {host}")?;
         if let Some(ports) = ports {
             write!(f, ":{}", Ports::List(ports.clone()))?;
@@ -144,44 +113,11 @@ impl fmt::Display for HttpRule {
     }
 }
 
-impl PartialEq for HttpRule {
-    fn eq(&self, other: &HttpRule) -> bool {
-        self.meaning == other.meaning
-    }
-}
+impl Meaning for Requests {
+    const FLAG: &'static str = "--http-allow";
+    type Wrong = HttpRuleErrorKind;
 
-impl Eq for HttpRule {}
-
-impl Hash for HttpRule {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.meaning.hash(state);
-    }
-}
-
-impl Serialize for HttpRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for HttpRule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HttpRule, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Meaning {
-    method: Method,
-    host: HttpHost,
-    /// Sorted and unique; `None` when the rule does not say.
-    ports: Option<Vec<u16>>,
-    /// `None` for every path.
-    path: Option<PathPattern>,
-}
-
-impl Meaning {
-    fn parse(spec: &str) -> Result<Meaning, HttpRuleErrorKind> {
+    fn parse(spec: &str) -> Result<Self, HttpRuleErrorKind> {
         let mut words = spec.split_ascii_whitespace();
         let (Some(method), Some(place), None) = (words.next(), words.next(), words.next()) else {
             return Err(HttpRuleErrorKind::Shape);
@@ -198,7 +134,7 @@ impl Meaning {
         if matches!(host, HttpHost::Address(_)) && ports.is_none() && path.as_ref().is_some_and(is_length) {
             return Err(HttpRuleErrorKind::Range(place.to_owned()));
         }
-        Ok(Meaning { method, host, ports, path })
+        Ok(Requests { method, host, ports, path })
     }
 }
 

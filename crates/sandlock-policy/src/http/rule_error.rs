@@ -1,42 +1,10 @@
 //! Why the text of an HTTP rule was not accepted.
 
 use super::Malformed;
-use crate::RuleErrorKind;
+use crate::{RuleError, RuleErrorKind};
 
 /// An HTTP rule that is not in the grammar.
-///
-/// Its text names the flag, the whole rule and the offending part, as that of [`RuleError`](crate::RuleError).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag} {spec:?}: {kind}")]
-pub struct HttpRuleError {
-    flag: String,
-    spec: String,
-    kind: HttpRuleErrorKind,
-}
-
-impl HttpRuleError {
-    pub(crate) fn new(flag: &str, spec: &str, kind: HttpRuleErrorKind) -> HttpRuleError {
-        HttpRuleError { flag: flag.to_owned(), spec: spec.to_owned(), kind }
-    }
-
-    /// The flag that the rule was given with, such as `--http-allow`.
-    #[must_use]
-    pub fn flag(&self) -> &str {
-        &self.flag
-    }
-
-    /// The rule as it was written.
-    #[must_use]
-    pub fn spec(&self) -> &str {
-        &self.spec
-    }
-
-    /// What is wrong with it.
-    #[must_use]
-    pub fn kind(&self) -> &HttpRuleErrorKind {
-        &self.kind
-    }
-}
+pub type HttpRuleError = RuleError<HttpRuleErrorKind>;
 
 /// What is wrong with an HTTP rule. A string is the offending part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
