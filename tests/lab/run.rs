@@ -70,7 +70,7 @@ impl Run {
             input_pipe: false,
             passed: Vec::new(),
             own_group: false,
-            longest: LONGEST,
+            longest: LONGEST * slowness(),
         }
     }
 
@@ -315,7 +315,7 @@ impl Child {
         }
         let status = status.unwrap_or_else(|| self.wait());
         // What outlives a sandbox would hold the pipes open.
-        let grace = Instant::now() + GRACE;
+        let grace = Instant::now() + GRACE * slowness();
         while !self.pipes.iter().all(|pipe| pipe.ended) && Instant::now() < grace {
             self.sleep_at_most(grace);
         }
@@ -394,6 +394,11 @@ impl Pipe {
     fn take(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
+}
+
+/// How many times slower than usual the machine may be: `SANDLOCK_TESTS_SLOWNESS`, for emulated ones.
+fn slowness() -> u32 {
+    std::env::var("SANDLOCK_TESTS_SLOWNESS").map_or(1, |text| text.parse().unwrap())
 }
 
 /// The longest that a run may take.
