@@ -3,6 +3,7 @@
 
 mod address_lengths;
 mod address_swapped;
+mod bind_rules;
 mod blocked_sends;
 mod bound_ports;
 mod corked_datagrams;

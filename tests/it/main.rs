@@ -1,5 +1,6 @@
 //! End to end: honest programs run with `sandlock run`, and everything that they were promised.
 
+mod bind;
 mod blocking;
 mod connect_errnos;
 mod datagram_tools;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sandlock_core::{
-    Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, NetRule, Options, Policy, UpstreamProxy,
+    BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, NetRule, Options, Policy,
+    UpstreamProxy,
 };
 
 use crate::failure::Failure;
@@ -144,6 +145,17 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(denial),
         help_heading = POLICY)]
     pub(crate) net_deny: Vec<NetRule>,
+    /// Allow binding ports of the command's own, and listening there: [tcp://|udp://]PORTS. Repeatable [default: none,
+    /// but for ports that the kernel chooses, without listening].
+    ///
+    /// PORTS is a list such as 80,8000-8099, or * for any; 0 is a port that the kernel chooses.
+    #[arg(long, value_name = "PORTS", value_parser = OsStringValueParser::new().try_map(bind_rule),
+        help_heading = POLICY)]
+    pub(crate) net_allow_bind: Vec<BindRule>,
+    /// Refuse binding ports, whatever allows it: the same grammar. Repeatable.
+    #[arg(long, value_name = "PORTS", value_parser = OsStringValueParser::new().try_map(bind_denial),
+        help_heading = POLICY)]
+    pub(crate) net_deny_bind: Vec<BindRule>,
     /// Allow HTTP requests: METHOD HOST[:PORTS][/PATH], such as "POST api.example.com/v1/*". Repeatable; with any, every
     /// other request on the ports of such rules is refused.
     ///
@@ -271,6 +283,8 @@ impl PolicyArgs {
         let mut policy = Policy::new();
         policy.network.allow = self.net_allow;
         policy.network.deny = self.net_deny;
+        policy.bind.allow = self.net_allow_bind;
+        policy.bind.deny = self.net_deny_bind;
         policy.http.allow = self.http_allow;
         policy.http.deny = self.http_deny;
         policy.names.pinned = self.pin_names;
@@ -335,6 +349,19 @@ fn denial(spec: OsString) -> Result<NetRule, ParseError> {
 fn rule_of(flag: &str, spec: OsString) -> Result<NetRule, ParseError> {
     let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
     Ok(NetRule::parse_flag(flag, &spec)?)
+}
+
+fn bind_rule(spec: OsString) -> Result<BindRule, ParseError> {
+    bind_rule_of("--net-allow-bind", spec)
+}
+
+fn bind_denial(spec: OsString) -> Result<BindRule, ParseError> {
+    bind_rule_of("--net-deny-bind", spec)
+}
+
+fn bind_rule_of(flag: &str, spec: OsString) -> Result<BindRule, ParseError> {
+    let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
+    Ok(BindRule::parse_flag(flag, &spec)?)
 }
 
 fn http_rule(spec: OsString) -> Result<HttpRule, ParseError> {

@@ -38,6 +38,8 @@ pub enum Mechanism {
     Filter,
     /// The supervisor performs the call after its check.
     Supervisor,
+    /// The supervisor lets a port be bound, and listened on, after its check.
+    SupervisorOfPorts,
     /// The run's own proxy, to which connections are led.
     Proxy,
     /// Programs find the name in the `/etc/hosts` that they are served.
@@ -52,6 +54,7 @@ impl fmt::Display for Mechanism {
             Mechanism::LandlockPorts => "Landlock (port)",
             Mechanism::Filter => "seccomp filter (kind of socket)",
             Mechanism::Supervisor => "supervisor (address)",
+            Mechanism::SupervisorOfPorts => "supervisor (port)",
             Mechanism::Proxy => "a proxy of the run's own (request)",
             Mechanism::HostsFile => "/etc/hosts",
             Mechanism::Resolver => "a resolver of the run's own",

@@ -114,6 +114,7 @@ impl Plan {
     fn supervise(mut self, link: Link, launcher: i32, mask: Mask, inherited: Vec<std::os::fd::OwnedFd>) -> ! {
         let table = std::mem::take(&mut self.table);
         let network = std::mem::take(&mut self.network);
+        let bind = std::mem::take(&mut self.bind);
         let served = std::mem::take(&mut self.served);
         let supervisor = Supervisor {
             launcher,
@@ -123,6 +124,7 @@ impl Plan {
             table,
             needs: self.needs,
             network,
+            bind,
             writable: grants::writable(&self.grants),
             served,
         };

@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod executable;
 mod explain;
+mod explain_bind;
 mod grants;
 mod http;
 mod kernel;
@@ -36,9 +37,9 @@ pub use plan::Plan;
 pub use running::{Event, Outcome, Running};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
-    Base, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost, HttpRule, HttpRuleError,
-    HttpRules, NameRules, NetRule, Policy, Ports, Protocol, Resolved, RuleError, RuleErrorKind,
-    escape_terminal,
+    Base, BindRule, BindRules, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
+    HttpRule, HttpRuleError, HttpRules, NameRules, NetRule, Policy, Ports, Protocol, Resolved, RuleError,
+    RuleErrorKind, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

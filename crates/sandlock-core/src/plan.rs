@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved};
-use sandlock_supervisor::table::{Needs, table};
+use sandlock_policy::{Base, BindPolicy, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved};
+use sandlock_supervisor::table::{Binding, Needs, table};
 use sandlock_supervisor::{Handler, ServedFile};
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
@@ -25,6 +25,7 @@ use crate::{Kernel, Options, PlanError};
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) network: NetworkPolicy,
+    pub(crate) bind: BindPolicy,
     pub(crate) grants: Vec<Grant>,
     pub(crate) kernel: Kernel,
     pub(crate) needs: Needs,
@@ -53,12 +54,18 @@ pub struct Plan {
 /// The domain of the command, and that of its supervisor around it.
 #[derive(Debug)]
 pub(crate) struct Rulesets {
+    /// Whether they have a say on which TCP ports are bound.
+    binds_only_some_ports: bool,
     command: Ruleset,
     /// `None` when the command's says all that the supervisor needs.
     supervisor: Option<Ruleset>,
 }
 
 impl Rulesets {
+    pub(crate) fn binds_only_some_ports(&self) -> bool {
+        self.binds_only_some_ports
+    }
+
     pub(crate) fn command(&self) -> &Ruleset {
         &self.command
     }
@@ -120,13 +127,15 @@ impl Plan {
         if let Some(http) = &http {
             options.environment.adapt(&mut variables, http.variables(), http.secret_variables());
         }
-        let needs = needs(&network, &kernel, &options, !served.is_empty());
+        let bind = BindPolicy::build(&options.policy.bind);
+        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty());
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
             rulesets: rulesets(
                 &kernel,
                 &network,
+                &bound_ports(&bind, &needs),
                 &grants,
                 options.kernel_only,
                 http.iter().flat_map(http::Planned::ports),
@@ -150,6 +159,7 @@ impl Plan {
             http,
             served,
             network,
+            bind,
             grants,
             kernel,
             needs,
@@ -228,23 +238,69 @@ fn network(
     })
 }
 
-fn needs(network: &NetworkPolicy, kernel: &Kernel, options: &Options, serves: bool) -> Needs {
-    let restricted = network.restricts(Protocol::Udp) || network.restricts(Protocol::Icmp);
+fn needs(
+    network: &NetworkPolicy,
+    bind: &BindPolicy,
+    kernel: &Kernel,
+    options: &Options,
+    serves: bool,
+) -> Needs {
+    let may_bind_udp = !bind.allowed(Protocol::Udp).is_empty();
+    let restricted = network.restricts(Protocol::Udp)
+        || network.restricts(Protocol::Icmp)
+        || (may_bind_udp && !network.uses(Protocol::Udp));
+    let udp = network.uses(Protocol::Udp) || may_bind_udp;
+    let inherits_a_datagram_socket = inherits_a_datagram_socket(&options.inherited);
     Needs {
-        udp: network.uses(Protocol::Udp),
+        udp,
         icmp: network.uses(Protocol::Icmp),
         unix_datagrams: options.policy.unix_datagrams,
-        datagrams_checked: restricted
-            || options.policy.unix_datagrams
-            || inherits_a_datagram_socket(&options.inherited),
+        datagrams_checked: restricted || options.policy.unix_datagrams || inherits_a_datagram_socket,
         supervised: !options.kernel_only,
         scoped: kernel.landlock >= 6,
-        landlock_tcp: kernel.landlock >= 4,
+        binding: binding(bind, kernel, udp || inherits_a_datagram_socket),
+        listening_free: bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
         serves: serves || network.rules().have_names(),
         thread_handles: kernel.thread_handles,
     }
 }
+
+fn binding(bind: &BindPolicy, kernel: &Kernel, udp_sockets: bool) -> Binding {
+    let everything = |protocol| bind.allowed(protocol).is_everything();
+    if everything(Protocol::Tcp) && (!udp_sockets || everything(Protocol::Udp)) {
+        Binding::Free
+    } else if kernel.landlock >= 4 && !udp_sockets && bind.allowed(Protocol::Tcp).count() <= MOST_BOUND_PORTS
+    {
+        Binding::Guarded
+    } else {
+        Binding::Performed
+    }
+}
+
+/// The TCP ports that the command's domain, and the supervisor's, lets be bound; `None` for all.
+struct BoundPorts {
+    command: Option<Vec<u16>>,
+    supervisor: Option<Vec<u16>>,
+}
+
+fn bound_ports(bind: &BindPolicy, needs: &Needs) -> BoundPorts {
+    let allowed = bind.allowed(Protocol::Tcp);
+    // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
+    let listed = || [0].into_iter().chain(allowed.iter().filter(|port| *port != 0)).collect();
+    if allowed.is_everything() {
+        BoundPorts { command: None, supervisor: None }
+    } else if allowed.count() <= MOST_BOUND_PORTS {
+        BoundPorts { command: Some(listed()), supervisor: Some(listed()) }
+    } else {
+        // So many rules would slow every bind down, and the start. The supervisor binds.
+        debug_assert_eq!(needs.binding, Binding::Performed);
+        BoundPorts { command: Some(vec![0]), supervisor: None }
+    }
+}
+
+/// More are not told to Landlock.
+const MOST_BOUND_PORTS: usize = 1000;
 
 /// A socket that nobody could make inside may still be inherited: then sends must be seen after all.
 fn inherits_a_datagram_socket(inherited: &[OwnedFd]) -> bool {
@@ -267,6 +323,7 @@ fn needs_watching(fd: BorrowedFd<'_>) -> bool {
 fn rulesets(
     kernel: &Kernel,
     network: &NetworkPolicy,
+    bound: &BoundPorts,
     grants: &[Grant],
     kernel_only: bool,
     proxy: impl Iterator<Item = u16>,
@@ -279,11 +336,10 @@ fn rulesets(
     let own_ports: Vec<u16> = network.resolver().into_iter().chain(proxy).collect();
     let of_the_supervisor: Option<Vec<u16>> =
         of_the_rules.as_ref().map(|ports| ports.iter().chain(&own_ports).copied().collect());
-    let build = |ports: &Option<Vec<u16>>, with_proc: bool| {
-        let connect = ports.as_deref().map_or(TcpPorts::Unhandled, TcpPorts::Only);
-        // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
+    let build = |ports: &Option<Vec<u16>>, bound: &Option<Vec<u16>>, with_proc: bool| {
         let mut builder =
-            RulesetBuilder::new(kernel.landlock, &connect, &TcpPorts::Only(&[0])).map_err(refused)?;
+            RulesetBuilder::new(kernel.landlock, &only(ports.as_deref()), &only(bound.as_deref()))
+                .map_err(refused)?;
         for grant in grants {
             builder.grant(grant.place.as_fd(), grant.access).map_err(refused)?;
         }
@@ -302,9 +358,15 @@ fn rulesets(
         })
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
-    let needs_more = !kernel_only && (!has_proc || !own_ports.is_empty());
-    let supervisor = needs_more.then(|| build(&of_the_supervisor, true)).transpose()?;
-    Ok(Rulesets { command: build(&of_the_rules, false)?, supervisor })
+    let needs_more =
+        !kernel_only && (!has_proc || !own_ports.is_empty() || bound.command != bound.supervisor);
+    let supervisor = needs_more.then(|| build(&of_the_supervisor, &bound.supervisor, true)).transpose()?;
+    let binds_only_some_ports = bound.supervisor.is_some();
+    Ok(Rulesets { binds_only_some_ports, command: build(&of_the_rules, &bound.command, false)?, supervisor })
+}
+
+fn only(ports: Option<&[u16]>) -> TcpPorts<'_> {
+    ports.map_or(TcpPorts::Unhandled, TcpPorts::Only)
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> PlanError {
@@ -330,6 +392,7 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
             return needs(format!("--net-allow {rule} (a port of UDP)"));
         }
     }
+    binds_by_the_kernel_alone(options).or_else(needs)?;
     if kernel.landlock < 4 {
         return needs("TCP ports on a kernel before 6.7".to_owned());
     }
@@ -345,6 +408,30 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     if standard_and(&options.inherited).any(|fd| sockopt::socket_type(fd).is_ok() && getpeername(fd).is_err())
     {
         return needs("an inherited socket that is not connected".to_owned());
+    }
+    Ok(())
+}
+
+/// # Errors
+///
+/// The first rule about ports of the run's own that Landlock and the filter cannot carry by themselves.
+fn binds_by_the_kernel_alone(options: &Options) -> Result<(), String> {
+    let bind = BindPolicy::build(&options.policy.bind);
+    if let Some(rule) = options.policy.bind.iter().next()
+        && !bind.allowed(Protocol::Tcp).is_everything()
+        && options.policy.bind.allow.iter().any(|rule| rule.protocol() == Protocol::Tcp)
+    {
+        return Err(format!("{} (a port to listen on)", rule.written()));
+    }
+    let uses_udp = options.policy.network.allow.iter().any(|rule| rule.protocol() == Protocol::Udp);
+    let binds_udp = bind.allowed(Protocol::Udp);
+    if let Some(rule) = options.policy.bind.iter().find(|rule| rule.protocol() == Protocol::Udp)
+        && !(uses_udp && binds_udp.is_everything())
+    {
+        return Err(format!("{} (a port of UDP)", rule.written()));
+    }
+    if uses_udp && !binds_udp.is_everything() {
+        return Err("UDP without --net-allow-bind udp://* (a port of UDP)".to_owned());
     }
     Ok(())
 }

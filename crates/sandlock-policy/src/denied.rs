@@ -43,12 +43,23 @@ pub enum Denied {
     UnixAbstract(#[serde(with = "crate::lossless::bytes")] Vec<u8>),
     /// Changing the mode, owner, times or attributes of a file that may not be written.
     Metadata(#[serde(with = "crate::lossless::path")] PathBuf),
+    /// Having a port that no rule grants, or that one takes away.
+    Bind {
+        /// The protocol of the socket.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+        /// Whether a rule takes it away.
+        forbidden: bool,
+    },
     /// Accepting connections.
     Listen {
         /// The protocol of the socket.
         protocol: Protocol,
-        /// The port; `None` when the kernel was to choose one.
+        /// The port; `None` when the kernel was to choose one, or did.
         port: Option<u16>,
+        /// Whether a rule takes it away.
+        forbidden: bool,
     },
     /// An HTTP request that no rule grants, or that one takes away.
     Http {
@@ -103,6 +114,10 @@ impl Denied {
                 request_hint(method, *scheme, host, *port, path)
             }
             Denied::TlsName { name, port, forbidden: false } => tls_hint(name, *port),
+            Denied::Bind { protocol, port, forbidden: false } => Some(bind_hint(*protocol, *port)),
+            Denied::Listen { protocol, port, forbidden: false } => {
+                Some(bind_hint(*protocol, port.unwrap_or(0)))
+            }
             Denied::Http { .. }
             | Denied::HttpMalformed { .. }
             | Denied::TlsName { .. }
@@ -111,6 +126,7 @@ impl Denied {
             | Denied::Name { .. }
             | Denied::Answer { .. }
             | Denied::UnixAbstract(_)
+            | Denied::Bind { .. }
             | Denied::Listen { .. } => None,
         }
     }
@@ -136,8 +152,15 @@ impl fmt::Display for Denied {
                 write!(f, "abstract unix @{}", escape_terminal(&String::from_utf8_lossy(name)))
             }
             Denied::Metadata(path) => write!(f, "metadata of {}", shown_path(path)),
-            Denied::Listen { protocol, port: Some(port) } => write!(f, "{protocol} listen on port {port}"),
-            Denied::Listen { protocol, port: None } => write!(f, "{protocol} listen on an automatic port"),
+            Denied::Bind { protocol, port, forbidden } => {
+                write!(f, "{protocol} bind to port {port}{}", not_to_be_bound(*forbidden))
+            }
+            Denied::Listen { protocol, port: Some(port), forbidden } => {
+                write!(f, "{protocol} listen on port {port}{}", not_to_be_bound(*forbidden))
+            }
+            Denied::Listen { protocol, port: None, forbidden } => {
+                write!(f, "{protocol} listen on an automatic port{}", not_to_be_bound(*forbidden))
+            }
             Denied::Http { scheme, method, host, port, path, forbidden } => {
                 let url = shown_url(*scheme, host, *port, path);
                 write!(f, "{} {url}{}", escape_terminal(method), refused_by(*forbidden))
@@ -167,6 +190,17 @@ fn destination_hint(destination: &Destination, names: &Resolved) -> Option<Strin
     };
     let rule: NetRule = spec.parse().ok()?;
     Some(format!("--net-allow {rule}"))
+}
+
+fn bind_hint(protocol: Protocol, port: u16) -> String {
+    match protocol {
+        Protocol::Tcp => format!("--net-allow-bind {port}"),
+        protocol => format!("--net-allow-bind {protocol}://{port}"),
+    }
+}
+
+fn not_to_be_bound(forbidden: bool) -> &'static str {
+    if forbidden { ", which --net-deny-bind refuses" } else { "" }
 }
 
 /// Which port is wanted is not known: the commonest.
@@ -212,6 +246,12 @@ mod tests {
             (to(Protocol::Icmp, "1.2.3.4", 0), "--net-allow icmp://1.2.3.4"),
             (Denied::Name { name: "evil.test".into(), forbidden: false }, "--net-allow evil.test:443"),
             (Denied::UnixPath("/run/x.sock".into()), "-w /run/x.sock"),
+            (Denied::Bind { protocol: Protocol::Tcp, port: 80, forbidden: false }, "--net-allow-bind 80"),
+            (
+                Denied::Bind { protocol: Protocol::Udp, port: 53, forbidden: false },
+                "--net-allow-bind udp://53",
+            ),
+            (Denied::Listen { protocol: Protocol::Tcp, port: None, forbidden: false }, "--net-allow-bind 0"),
             (Denied::UnixPath("/run/x y.sock".into()), "-w '/run/x y.sock'"),
         ] {
             assert_eq!(denied.hint(&named()).as_deref(), Some(flag));
@@ -290,7 +330,7 @@ mod tests {
 
     #[test]
     fn there_is_no_hint_for_what_no_flag_allows() {
-        let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80) };
+        let listen = Denied::Listen { protocol: Protocol::Tcp, port: Some(80), forbidden: true };
         let name = Denied::Name { name: "not a name".into(), forbidden: false };
         assert_eq!(Denied::UnixPath("/run/systemd/resolve/io.systemd.Resolve".into()).hint(&named()), None);
         for denied in [name, to(Protocol::Tcp, "1.2.3.4", 0), Denied::UnixAbstract(b"x".to_vec()), listen] {
@@ -306,8 +346,15 @@ mod tests {
             (Denied::UnixPath("/run/\x1b[2J\n".into()), r"unix /run/\u{1b}[2J\n"),
             (Denied::UnixAbstract(b"name".to_vec()), "abstract unix @name"),
             (Denied::UnixAbstract(b"a\0\xff".to_vec()), "abstract unix @a\\u{0}\u{fffd}"),
-            (Denied::Listen { protocol: Protocol::Tcp, port: Some(80) }, "tcp listen on port 80"),
-            (Denied::Listen { protocol: Protocol::Tcp, port: None }, "tcp listen on an automatic port"),
+            (
+                Denied::Listen { protocol: Protocol::Tcp, port: Some(80), forbidden: true },
+                "tcp listen on port 80, which --net-deny-bind refuses",
+            ),
+            (
+                Denied::Listen { protocol: Protocol::Tcp, port: None, forbidden: false },
+                "tcp listen on an automatic port",
+            ),
+            (Denied::Bind { protocol: Protocol::Udp, port: 53, forbidden: false }, "udp bind to port 53"),
         ] {
             assert_eq!(denied.to_string(), text);
         }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Base, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, NetworkRules, RuleError};
+use crate::{
+    Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, NetworkRules,
+    RuleError,
+};
 
 /// What a run may do. The default is no network, and the standard base to read.
 ///
@@ -20,6 +23,8 @@ use crate::{Base, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, Networ
 pub struct Policy {
     /// Outbound traffic that is granted and refused.
     pub network: NetworkRules,
+    /// Ports of its own that are granted and refused.
+    pub bind: BindRules,
     /// HTTP requests that are granted and refused.
     pub http: HttpRules,
     /// How the names in those rules are understood.
@@ -62,9 +67,11 @@ impl Policy {
     /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
     /// default counts, and `other`'s first.
     pub fn extend(&mut self, other: Policy) {
-        let Policy { network, http, names, files, unix_datagrams } = other;
+        let Policy { network, bind, http, names, files, unix_datagrams } = other;
         self.network.allow.extend(network.allow);
         self.network.deny.extend(network.deny);
+        self.bind.allow.extend(bind.allow);
+        self.bind.deny.extend(bind.deny);
         self.http.allow.extend(http.allow);
         self.http.deny.extend(http.deny);
         self.names.pinned |= names.pinned;
@@ -96,6 +103,24 @@ impl Policy {
     /// [`RuleError`] when `spec` is not in the grammar of [`NetRule`].
     pub fn deny(mut self, spec: &str) -> Result<Policy, RuleError> {
         self.network.deny.push(NetRule::parse_flag("--net-deny", spec)?);
+        Ok(self)
+    }
+
+    /// Grants the ports of one more rule to be bound.
+    ///
+    /// # Errors
+    /// [`RuleError`] when `spec` is not in the grammar of [`BindRule`].
+    pub fn allow_bind(mut self, spec: &str) -> Result<Policy, RuleError> {
+        self.bind.allow.push(spec.parse()?);
+        Ok(self)
+    }
+
+    /// Refuses the ports of one more rule, whatever grants them.
+    ///
+    /// # Errors
+    /// [`RuleError`] when `spec` is not in the grammar of [`BindRule`].
+    pub fn deny_bind(mut self, spec: &str) -> Result<Policy, RuleError> {
+        self.bind.deny.push(BindRule::parse_flag("--net-deny-bind", spec)?);
         Ok(self)
     }
 
@@ -156,6 +181,10 @@ mod tests {
             .allow("udp://[::1]:53")
             .unwrap()
             .deny("a.test:1")
+            .unwrap()
+            .allow_bind("0,8000-8099")
+            .unwrap()
+            .deny_bind("udp://*")
             .unwrap()
             .http_allow("GET a.test/x/*")
             .unwrap()

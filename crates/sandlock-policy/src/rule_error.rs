@@ -55,6 +55,15 @@ pub enum RuleErrorKind {
     /// Both `*` and numbers.
     #[error("cannot mix `*` with port numbers")]
     MixedPorts,
+    /// Not a port of the run's own, as rules write them.
+    #[error("invalid port {0:?}: write 8080, 8000-8099, 0 for one that the kernel chooses, or `*` for any")]
+    InvalidOwnPort(String),
+    /// A range whose first port is above its last, or 0.
+    #[error("{0:?} is no range of ports: write the lower one first, and 0 by itself")]
+    InvalidPortRange(String),
+    /// A scheme other than `tcp` or `udp`, where ports are bound.
+    #[error("unknown scheme {0:?}: use tcp:// or udp://")]
+    UnknownBindScheme(String),
     /// An ICMP rule with `:PORTS`.
     #[error("icmp rules take no port")]
     IcmpWithPorts,

@@ -198,6 +198,12 @@ fn denials() -> impl Strategy<Value = Denied> {
         destinations().prop_map(Denied::Destination),
         any::<PathBuf>().prop_map(Denied::UnixPath),
         any::<Vec<u8>>().prop_map(Denied::UnixAbstract),
-        (protocols(), any::<Option<u16>>()).prop_map(|(protocol, port)| Denied::Listen { protocol, port }),
+        (protocols(), any::<Option<u16>>(), any::<bool>())
+            .prop_map(|(protocol, port, forbidden)| Denied::Listen { protocol, port, forbidden }),
+        (protocols(), any::<u16>(), any::<bool>()).prop_map(|(protocol, port, forbidden)| Denied::Bind {
+            protocol,
+            port,
+            forbidden
+        }),
     ]
 }

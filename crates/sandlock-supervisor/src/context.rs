@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use sandlock_policy::NetworkPolicy;
+use sandlock_policy::{BindPolicy, NetworkPolicy};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::Listener;
 use sandlock_sys::pidfd::TaskFd;
@@ -22,6 +22,8 @@ use crate::table::Needs;
 pub struct Context<'a> {
     /// Who may go where, now: names change what they stand for while others look.
     pub network: &'a ArcSwap<NetworkPolicy>,
+    /// Who may bind what.
+    pub bind: &'a BindPolicy,
     /// The directories and files that the command may write, by their real paths.
     pub writable: &'a [PathBuf],
     /// Files that are served, besides those about names.
@@ -31,30 +33,40 @@ pub struct Context<'a> {
     /// Keeps a blocking call from blocking this thread.
     pub interrupter: &'a Interrupter,
     pub(crate) listener: &'a Listener,
+    /// Whether some process inside has confined itself further.
+    pub(crate) inner_domain: Cell<bool>,
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
     link: &'a Link,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
+/// What a run is given, for the receiving thread.
+pub(crate) struct Given<'a> {
+    pub(crate) network: &'a ArcSwap<NetworkPolicy>,
+    pub(crate) bind: &'a BindPolicy,
+    pub(crate) writable: &'a [PathBuf],
+    pub(crate) served: &'a [ServedFile],
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(
-        network: &'a ArcSwap<NetworkPolicy>,
-        writable: &'a [PathBuf],
-        served: &'a [ServedFile],
+        given: Given<'a>,
         needs: Needs,
         interrupter: &'a Interrupter,
         listener: &'a Listener,
         link: &'a Link,
     ) -> Self {
         Context {
-            network,
-            writable,
-            served,
+            network: given.network,
+            bind: given.bind,
+            writable: given.writable,
+            served: given.served,
             needs,
             interrupter,
             listener,
             link,
+            inner_domain: Cell::default(),
             hung_at: Cell::default(),
             tasks: RefCell::default(),
         }

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
-use sandlock_policy::NetworkPolicy;
+use sandlock_policy::{BindPolicy, NetworkPolicy};
 use sandlock_sys::command::{self, Command, StartError};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::landlock::{Ruleset, SignalScope};
@@ -21,7 +21,7 @@ use sandlock_sys::signal::{self, SignalFd};
 use sandlock_sys::{Errno, privileges, process};
 
 use crate::call::Handler;
-use crate::context::Context;
+use crate::context::{Context, Given};
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::receive::{Events, ToWaiting, receive};
@@ -45,6 +45,8 @@ pub struct Supervisor<'a> {
     pub needs: Needs,
     /// Who may go where.
     pub network: NetworkPolicy,
+    /// Who may bind what.
+    pub bind: BindPolicy,
     /// The real paths that the command may write.
     pub writable: Vec<PathBuf>,
     /// Files of the run's own, besides those about names.
@@ -68,8 +70,18 @@ pub fn supervise(link: Link, supervisor: Supervisor<'_>) -> ! {
 }
 
 fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
-    let Supervisor { launcher, own_ruleset, inherited, mut command, table, needs, network, writable, served } =
-        supervisor;
+    let Supervisor {
+        launcher,
+        own_ruleset,
+        inherited,
+        mut command,
+        table,
+        needs,
+        network,
+        bind,
+        writable,
+        served,
+    } = supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let scope = confine(own_ruleset, launcher)?;
@@ -97,10 +109,12 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let receiver = Arc::clone(&listener);
     let checked_by = Arc::clone(&network);
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
-        let Ok(interrupter) = Interrupter::new() else {
+        // The directory and the mask that names are made by are the caller's, each time.
+        let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
             process::exit_now(1);
         };
-        let cx = Context::new(&checked_by, &writable, &served, needs, &interrupter, &receiver, &events.link);
+        let given = Given { network: &checked_by, bind: &bind, writable: &writable, served: &served };
+        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {

@@ -53,6 +53,17 @@ pub fn fork_alone() -> Result<Fork, ForkError> {
     }
 }
 
+/// Gives the calling thread a working directory and a umask that it shares with no other thread.
+///
+/// # Errors
+///
+/// That of `unshare(2)`.
+pub fn own_directory_and_mask() -> Result<(), Errno> {
+    // SAFETY: takes a number only, and CLONE_FS leaves memory and descriptors as they are.
+    let done = unsafe { libc::unshare(libc::CLONE_FS) };
+    if done == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// Ends this process at once, without running destructors or flushing what its parent will flush too.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) has no precondition.

@@ -44,6 +44,7 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
     let rules = [plan.explain_network(), plan.explain_http()].concat();
     text.push_str(&network(&rules, plan.policy(), args.flags.kernel_only));
     text.push_str(&http(&plan, &args.flags));
+    text.push_str(&ports(&plan, &args.flags));
     text.push_str(&files(&plan, home.as_deref()));
     text.push_str(&always(&kernel, plan.policy(), args.flags.kernel_only));
     text.push_str(&notes(args, command, &plan));
@@ -106,6 +107,24 @@ fn http(plan: &Plan, flags: &RunFlags) -> String {
     for host in &flags.http.http_passthrough {
         text.push_str(&format!("  TLS to {host} is left end to end\n"));
     }
+    text
+}
+
+/// Which ports may be bound.
+fn ports(plan: &Plan, flags: &RunFlags) -> String {
+    let mut text = String::from("\nports of its own\n");
+    let rules = plan.explain_bind();
+    for rule in &rules {
+        let by = match rule.mechanisms.is_empty() {
+            true => "nothing: every port may be bound".to_owned(),
+            false => list(&rule.mechanisms, ", "),
+        };
+        text.push_str(&format!("  {}\n    enforced by  {by}\n", rule.rule));
+    }
+    let rest = if rules.is_empty() { "every port" } else { "every other port" };
+    let answer =
+        if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
+    text.push_str(&format!("  {rest} is {answer}, but for one that the kernel chooses, without listening\n"));
     text
 }
 
@@ -361,6 +380,17 @@ mod tests {
         assert!(text.contains("  every other request on port 8081 may pass"), "{text}");
         assert!(text.contains("  TLS is looked into\n"), "{text}");
         assert!(!explained(&["--net-allow", "127.0.0.1:8080"]).contains("TLS"));
+    }
+
+    #[test]
+    fn ports_are_told_with_what_enforces_them() {
+        let text = explained(&["--net-allow-bind", "8080", "--net-deny-bind", "udp://53"]);
+        let rule = text.split("  --net-allow-bind 8080\n").nth(1).unwrap();
+        assert!(rule.lines().next().unwrap().ends_with("supervisor (port)"), "{text}");
+        assert!(text.contains("  --net-deny-bind udp://53\n"), "{text}");
+        assert!(text.contains("  every other port is refused and reported"), "{text}");
+        let text = explained(&["--net-allow-bind", "*"]);
+        assert!(text.contains("    enforced by  nothing: every port may be bound\n"), "{text}");
     }
 
     #[test]

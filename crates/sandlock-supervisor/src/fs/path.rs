@@ -124,6 +124,11 @@ pub(crate) fn is_own_descriptor(path: &[u8], tid: Tid) -> bool {
     matches!(own_link(path, tid), Some((Link::Descriptor(_), [])))
 }
 
+/// Whether a path leads through a magic link of the caller, in `/proc` or `/dev`.
+pub(crate) fn begins_with_own_link(path: &[u8], tid: Tid) -> bool {
+    own_link(path, tid).is_some()
+}
+
 /// A magic link of the caller.
 #[derive(PartialEq, Eq, Debug)]
 enum Link {

@@ -13,3 +13,4 @@ pub(crate) mod sending;
 pub(crate) mod socket;
 pub(crate) mod target;
 pub(crate) mod unix;
+mod unix_bind;

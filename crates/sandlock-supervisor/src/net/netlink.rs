@@ -1,12 +1,13 @@
 //! Netlink: only the kernel's routing family can be had, and only the kernel can be addressed.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
-use sandlock_sys::Errno;
+use sandlock_sys::{Errno, Tid};
 
 use super::address::{AF_NETLINK, AF_UNSPEC, RawAddress};
 use crate::call::{Done, Failure};
+use crate::task::tree;
 
 /// `connect` on a netlink socket.
 pub(crate) fn connect(socket: &OwnedFd, address: &RawAddress) -> Result<Done, Failure> {
@@ -15,6 +16,23 @@ pub(crate) fn connect(socket: &OwnedFd, address: &RawAddress) -> Result<Done, Fa
         return Ok(Done::Value(0));
     }
     rustix::net::connect(socket, &kernel(address)?)?;
+    Ok(Done::Value(0))
+}
+
+/// `bind` on a netlink socket. Where the kernel is to choose, it would choose this process's number: what it would have
+/// chosen for the caller is tried first, as `netlink_autobind` of net/netlink/af_netlink.c does.
+pub(crate) fn bind(socket: &OwnedFd, tid: Tid, address: &RawAddress) -> Result<Done, Failure> {
+    let mut bytes = address.bytes().to_vec();
+    let automatic = bytes.len() >= SOCKADDR_NL && bytes[4..8] == [0; 4];
+    if automatic && let Some(group) = tree::group_of(tid.get()) {
+        bytes[4..8].copy_from_slice(&group.to_ne_bytes());
+        match sandlock_sys::socket::bind(socket.as_fd(), &bytes) {
+            // Another socket has it, or this one has another.
+            Err(Errno::ADDRINUSE | Errno::INVAL) => {}
+            result => return Ok(result.map(|()| Done::Value(0))?),
+        }
+    }
+    sandlock_sys::socket::bind(socket.as_fd(), address.bytes())?;
     Ok(Done::Value(0))
 }
 

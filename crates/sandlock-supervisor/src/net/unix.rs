@@ -186,5 +186,5 @@ impl Waiting for Connect {
 }
 
 /// `offsetof(struct sockaddr_un, sun_path)`.
-const SUN_PATH: usize = 2;
-const SOCKADDR_UN: usize = 110;
+pub(super) const SUN_PATH: usize = 2;
+pub(super) const SOCKADDR_UN: usize = 110;

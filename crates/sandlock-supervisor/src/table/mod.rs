@@ -31,14 +31,27 @@ pub struct Needs {
     pub supervised: bool,
     /// Landlock keeps signals and abstract sockets inside (ABI 6).
     pub scoped: bool,
-    /// Landlock decides on TCP ports (ABI 4).
-    pub landlock_tcp: bool,
+    /// Who decides on `bind`.
+    pub binding: Binding,
+    /// Every TCP socket may listen.
+    pub listening_free: bool,
     /// Landlock decides on truncation (ABI 3).
     pub landlock_truncate: bool,
     /// Files are served to who reads them: those about names, or others of the run's own.
     pub serves: bool,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
+}
+
+/// Who decides on `bind`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding {
+    /// There is nothing to refuse but by the file rules: the kernel alone.
+    Free,
+    /// Landlock, on whatever goes on; the supervisor looks before, so that a refusal can be told.
+    Guarded,
+    /// The supervisor, which performs the call.
+    Performed,
 }
 
 /// Builds the table of a run.

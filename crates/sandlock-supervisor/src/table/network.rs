@@ -4,7 +4,7 @@ use sandlock_filter::{Action, Clause, TableError, Test};
 use sandlock_sys::Errno;
 use syscalls::Sysno;
 
-use super::{Needs, Rows, fail};
+use super::{Binding, Needs, Rows, fail};
 use crate::net::{batch, bind, connect, listen, send};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -53,15 +53,30 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 
 fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.trap(Sysno::connect, connect::connect, "the destination is in memory: performed on behalf")?;
-    rows.trap(
-        Sysno::listen,
-        listen::listen,
-        "binds by itself, which Landlock does not see: unix sockets only",
-    )?;
-    if needs.landlock_tcp {
-        rows.allow("Landlock decides on TCP ports, and on where unix sockets are made", &[Sysno::bind])?;
+    if needs.listening_free {
+        rows.allow("every TCP port may be bound", &[Sysno::listen])?;
     } else {
-        rows.trap(Sysno::bind, bind::bind, "this kernel's Landlock does not know TCP: performed on behalf")?;
+        rows.trap(
+            Sysno::listen,
+            listen::listen,
+            "makes a server, and binds by itself, which Landlock does not see: performed on behalf",
+        )?;
+    }
+    match needs.binding {
+        Binding::Free => {
+            rows.allow(
+                "every port may be bound; Landlock decides on where unix sockets are made",
+                &[Sysno::bind],
+            )?;
+        }
+        Binding::Guarded => {
+            rows.trap(Sysno::bind, bind::bind, "looked at, so that a refusal can be told; Landlock decides")?;
+        }
+        Binding::Performed => rows.trap(
+            Sysno::bind,
+            bind::bind,
+            "the port is in memory, and Landlock does not decide on all of them: performed on behalf",
+        )?,
     }
     let fast_open = |flags| Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP));
     const FREE: &str = "no socket whose destination a message names can exist here, or all may go anywhere; fast open would connect";
@@ -101,7 +116,11 @@ fn kernel_only(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         "Landlock decides on TCP ports; UDP and ICMP are either free or absent",
         &[Sysno::connect, Sysno::bind],
     )?;
-    rows.refuse(Errno::ACCESS, "binds by itself, which Landlock does not see", &[Sysno::listen])?;
+    if needs.listening_free {
+        rows.allow("every TCP port may be bound", &[Sysno::listen])?;
+    } else {
+        rows.refuse(Errno::ACCESS, "binds by itself, which Landlock does not see", &[Sysno::listen])?;
+    }
     let calls = if needs.datagrams_checked { fail(Errno::ACCESS) } else { Action::Allow };
     for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {
         rows.by_registers(

@@ -4,7 +4,7 @@ use sandlock_filter::{Action, Clause, TableError, Test};
 use sandlock_sys::Errno;
 use syscalls::Sysno;
 
-use super::{Needs, Rows, fail};
+use super::{Binding, Needs, Rows, fail};
 use crate::call::Handler;
 use crate::task::{landlock, others, signals};
 
@@ -56,7 +56,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::restart_syscall,
             Sysno::seccomp,
             Sysno::landlock_add_rule,
-            Sysno::landlock_restrict_self,
             Sysno::lsm_get_self_attr,
             Sysno::lsm_list_modules,
             Sysno::getrlimit,
@@ -128,6 +127,15 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 /// What a program gives up by a domain of its own must stay given up, and calls on behalf are performed outside of that
 /// domain. So it is offered what they do not touch: files, which is Landlock up to version 3.
 fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    if needs.supervised && needs.binding == Binding::Performed {
+        rows.trap(
+            Sysno::landlock_restrict_self,
+            landlock::restrict_self,
+            "noted: names of unix sockets are made on behalf, which a domain of the program's own would not see",
+        )?;
+    } else {
+        rows.allow("confines the caller further", &[Sysno::landlock_restrict_self])?;
+    }
     if !needs.supervised || !needs.landlock_truncate {
         return rows.allow(
             "confines the caller further: files only, or no call is performed on behalf",

@@ -5,7 +5,7 @@ use sandlock_filter::{Action, Arch, Errno as Number, Program, SeccompData, compi
 use sandlock_sys::Errno;
 use syscalls::Sysno;
 
-use super::{Needs, table};
+use super::{Binding, Needs, table};
 
 const TCP_ONLY: Needs = Needs {
     udp: false,
@@ -14,7 +14,8 @@ const TCP_ONLY: Needs = Needs {
     datagrams_checked: false,
     supervised: true,
     scoped: true,
-    landlock_tcp: true,
+    binding: Binding::Guarded,
+    listening_free: false,
     landlock_truncate: true,
     serves: false,
     thread_handles: true,
@@ -36,14 +37,15 @@ fn errno(errno: Errno) -> Action {
 }
 
 fn every_need() -> impl Iterator<Item = Needs> {
-    (0..1024u32).map(|bits| Needs {
+    (0..3072u32).map(|bits| Needs {
         udp: bits & 1 != 0,
         icmp: bits & 2 != 0,
         unix_datagrams: bits & 4 != 0,
         datagrams_checked: bits & 8 != 0,
         supervised: bits & 16 != 0,
         scoped: bits & 32 != 0,
-        landlock_tcp: bits & 64 != 0,
+        binding: [Binding::Free, Binding::Guarded, Binding::Performed][bits as usize / 1024],
+        listening_free: bits & 64 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
         serves: bits & 512 != 0,
@@ -102,7 +104,6 @@ fn the_data_path_and_files_are_not_trapped() {
         Sysno::epoll_pwait,
         Sysno::fcntl,
         Sysno::getdents64,
-        Sysno::bind,
         Sysno::getsockname,
     ] {
         assert_eq!(answer(&program, call, registers), Action::Allow, "{call}");
@@ -121,6 +122,9 @@ fn only_what_must_be_seen_is_trapped() {
         let table = table(needs).unwrap();
         table.rows().filter(|row| row.rule.can_trap()).map(|row| row.name).collect::<Vec<_>>()
     };
+    let every_port = Needs { binding: Binding::Free, listening_free: true, ..TCP_ONLY };
+    assert!(["bind", "listen"].iter().all(|call| trapped(&TCP_ONLY).contains(call)));
+    assert!(["bind", "listen"].iter().all(|call| !trapped(&every_port).contains(call)));
     let datagrams = ["sendto", "sendmsg", "sendmmsg"];
     assert!(trapped(&TCP_ONLY).contains(&"connect") && trapped(&TCP_ONLY).contains(&"listen"));
     assert!(datagrams.iter().all(|call| !trapped(&TCP_ONLY).contains(call)));

@@ -1,0 +1,133 @@
+//! `bind(2)` on unix sockets: the name is made where the caller stands, with the caller's umask, and the kernel says
+//! whether the policy lets it be made there.
+//!
+//! The kernel keeps the path as it was written, and shows it to whoever asks where a message came from. So it is bound
+//! by the very bytes that were read, and resolved once more. What it leads to by then is no matter: the name is made
+//! under this process's Landlock domain, which grants no more places to write than the command's, and as the same user.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::Mode;
+use sandlock_sys::{Errno, Tid};
+
+use super::address::{AF_UNIX, RawAddress};
+use super::unix::{SOCKADDR_UN, SUN_PATH};
+use crate::call::{Call, Done, Failure};
+use crate::context::Context;
+use crate::fs::path::{self, Base};
+
+/// Binds a unix socket.
+pub(crate) fn bind(
+    cx: &Context<'_>,
+    call: &Call,
+    socket: &OwnedFd,
+    address: &RawAddress,
+) -> Result<Done, Failure> {
+    match pathname(address) {
+        Some(name) => bind_to_path(cx, call, socket, address, name)?,
+        // An abstract name, which Landlock keeps inside; none, for which the kernel chooses one; or what is no address.
+        None => sandlock_sys::socket::bind(socket.as_fd(), address.bytes())?,
+    }
+    Ok(Done::Value(0))
+}
+
+/// The path, of an address that has one.
+fn pathname(address: &RawAddress) -> Option<&[u8]> {
+    let bytes = address.bytes();
+    if bytes.len() > SOCKADDR_UN || address.family() != Some(AF_UNIX) {
+        return None;
+    }
+    let name = bytes.get(SUN_PATH..)?.split(|byte| *byte == 0).next()?;
+    (!name.is_empty()).then_some(name)
+}
+
+fn bind_to_path(
+    cx: &Context<'_>,
+    call: &Call,
+    socket: &OwnedFd,
+    address: &RawAddress,
+    name: &[u8],
+) -> Result<(), Failure> {
+    // What a program gave up by a Landlock domain of its own must stay given up, and this process is not in it. Which
+    // processes are in one is not known.
+    if cx.inner_domain.get() {
+        return Err(Errno::ACCESS.into());
+    }
+    let (directory, last) = split(name);
+    // Not through the magic links of /proc, which are others to this process.
+    let parent = path::pin(cx, call, &Base::WorkingDirectory, directory, path::Follow::Yes)?;
+    let mask = umask_of(call.tid)?;
+    let own_link = path::begins_with_own_link(name, call.tid);
+    let (start, bytes) = if own_link {
+        let bytes = [&AF_UNIX.to_ne_bytes()[..], last, &[0]].concat();
+        (Some(parent), bytes)
+    } else if name[0] == b'/' {
+        (None, address.bytes().to_vec())
+    } else {
+        (Some(path::open_base(cx, call, &Base::WorkingDirectory)?), address.bytes().to_vec())
+    };
+    cx.confirm(call)?;
+    // This thread has both for itself: see `receive`.
+    rustix::process::umask(mask);
+    if let Some(start) = start {
+        rustix::process::fchdir(start)?;
+    }
+    let bound = sandlock_sys::socket::bind(socket.as_fd(), &bytes);
+    rustix::process::chdir("/")?;
+    Ok(bound?)
+}
+
+/// The directory that a path leads through, and the rest.
+fn split(name: &[u8]) -> (&[u8], &[u8]) {
+    let trimmed = name.iter().rposition(|byte| *byte != b'/').map_or(&name[..0], |end| &name[..=end]);
+    match trimmed.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&name[..=slash], &name[slash + 1..]),
+        None if name[0] == b'/' => (b"/", b"."),
+        None => (b".", name),
+    }
+}
+
+fn umask_of(tid: Tid) -> Result<Mode, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| Failure::Gone)?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+    Ok(Mode::from_bits_truncate(mask.ok_or(Errno::ACCESS)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_directory_and_a_name() {
+        for (path, directory, name) in [
+            ("x", ".", "x"),
+            ("x/", ".", "x/"),
+            ("a/x", "a/", "x"),
+            ("a//x//", "a//", "x//"),
+            ("/x", "/", "x"),
+            ("/a/../x", "/a/../", "x"),
+            ("/", "/", "."),
+            ("..", ".", ".."),
+        ] {
+            assert_eq!(split(path.as_bytes()), (directory.as_bytes(), name.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_an_address_with_a_path_has_one() {
+        let of = |bytes: &[u8]| pathname(&RawAddress::from_bytes(bytes)).map(<[u8]>::to_vec);
+        assert_eq!(of(b"\x01\0/x\0y"), Some(b"/x".to_vec()));
+        assert_eq!(of(b"\x01\0x"), Some(b"x".to_vec()));
+        for other in [
+            &b"\x01\0\0x"[..],
+            b"\x01\0",
+            b"\x01",
+            b"",
+            b"\x02\0/x",
+            &[&b"\x01\0"[..], &[b'x'; 109]].concat(),
+        ] {
+            assert_eq!(of(other), None, "{other:?}");
+        }
+    }
+}
