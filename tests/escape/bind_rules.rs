@@ -32,7 +32,8 @@ const SPELLINGS: [(&str, Option<i32>); 6] = [
 ];
 
 /// With a rule for UDP every bind is performed on behalf; without, Landlock decides.
-const WAYS: [&[&str]; 3] = [&[], &["--net-allow", "udp://127.0.0.1:9"], &["--landlock-at-most", "3"]];
+const WAYS: [&[&str]; 4] =
+    [&[], &["--net-allow", "udp://127.0.0.1:9"], &["--landlock-at-most", "3"], &["--port-remap"]];
 
 fn only_ports_that_a_rule_names_are_bound(lab: &Lab) {
     for (index, (ip, _)) in SPELLINGS.into_iter().enumerate() {

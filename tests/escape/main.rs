@@ -36,6 +36,7 @@ mod own_descriptor_table;
 mod pages_of_others;
 mod past_the_proxy;
 mod path_swapped;
+mod port_space;
 mod rebinding;
 mod scoped_addresses;
 mod secrets;

@@ -21,7 +21,8 @@ lab::suite! {
 }
 
 /// With a rule for UDP every bind is performed on behalf; without, Landlock decides.
-const WAYS: [&[&str]; 3] = [&[], &["--net-allow", "udp://127.0.0.1:9"], &["--landlock-at-most", "3"]];
+const WAYS: [&[&str]; 4] =
+    [&[], &["--net-allow", "udp://127.0.0.1:9"], &["--landlock-at-most", "3"], &["--port-remap"]];
 
 fn a_server_inside_is_reached_from_outside(lab: &Lab) {
     for way in WAYS {

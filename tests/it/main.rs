@@ -20,6 +20,7 @@ mod names_followed;
 mod net_deny;
 mod old_kernels;
 mod ping;
+mod port_space;
 mod segments;
 mod served_files;
 mod ssh;

@@ -11,7 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sandlock_core::{
     BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, NetRule, Options, Policy,
-    UpstreamProxy,
+    Publish, UpstreamProxy,
 };
 
 use crate::failure::Failure;
@@ -156,6 +156,14 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "PORTS", value_parser = OsStringValueParser::new().try_map(bind_denial),
         help_heading = POLICY)]
     pub(crate) net_deny_bind: Vec<BindRule>,
+    /// Give the command a port space of its own: a port that is taken is had all the same, another port of the machine
+    /// stands for it, and the command reaches its own servers on loopback.
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) port_remap: bool,
+    /// Make a port of that port space a certain port of the machine, and allow binding it: [tcp://|udp://][HOST_PORT:]PORT.
+    /// Repeatable. Implies --port-remap.
+    #[arg(long, value_name = "PORTS", help_heading = POLICY)]
+    pub(crate) publish: Vec<Publish>,
     /// Allow HTTP requests: METHOD HOST[:PORTS][/PATH], such as "POST api.example.com/v1/*". Repeatable; with any, every
     /// other request on the ports of such rules is refused.
     ///
@@ -285,6 +293,8 @@ impl PolicyArgs {
         policy.network.deny = self.net_deny;
         policy.bind.allow = self.net_allow_bind;
         policy.bind.deny = self.net_deny_bind;
+        policy.ports.remap = self.port_remap;
+        policy.ports.publish = self.publish;
         policy.http.allow = self.http_allow;
         policy.http.deny = self.http_deny;
         policy.names.pinned = self.pin_names;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sandlock_filter::{CompileError, TableError};
 use sandlock_names::ResolveError;
-use sandlock_policy::escape_terminal;
+use sandlock_policy::{Publish, escape_terminal};
 use sandlock_supervisor::message::Step;
 use sandlock_sys::process::ForkError;
 
@@ -61,6 +61,15 @@ pub enum PlanError {
     /// The sockets to which connections are led that HTTP rules speak of.
     #[error("no socket can be made for the proxy of this run")]
     ProxyListener(#[source] io::Error),
+    /// A port that is to be the run's, and that somebody else has.
+    #[error("--publish {publish}: port {} of this machine cannot be had", publish.host_port)]
+    Published {
+        /// What is to be published.
+        publish: Publish,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A flag about HTTP, and no rule about it.
     #[error("{0}: no --http-allow or --http-deny says what is to be looked at")]
     NoHttpRules(&'static str),

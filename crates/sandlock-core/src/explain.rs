@@ -127,7 +127,11 @@ impl Plan {
         let any_host = rule.host() == &Host::Any;
         if rule.protocol() == Protocol::Tcp {
             // One rule with any port, and Landlock has no say on ports at all.
-            if self.kernel.landlock >= 4 && self.network.kernel_tcp_ports() != KernelPorts::Any {
+            // Nor where the run's own sockets may be at any.
+            if self.kernel.landlock >= 4
+                && !self.needs.port_space
+                && self.network.kernel_tcp_ports() != KernelPorts::Any
+            {
                 mechanisms.push(Mechanism::LandlockPorts);
             }
             if self.needs.supervised {

@@ -125,6 +125,7 @@ impl Plan {
             needs: self.needs,
             network,
             bind,
+            published: self.policy.ports.publish.clone(),
             writable: grants::writable(&self.grants),
             served,
         };

@@ -23,6 +23,7 @@ mod launch;
 mod names;
 mod options;
 mod plan;
+mod published;
 mod running;
 mod temporary;
 
@@ -38,8 +39,8 @@ pub use running::{Event, Outcome, Running};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, NameRules, NetRule, Policy, Ports, Protocol, Resolved, RuleError,
-    RuleErrorKind, escape_terminal,
+    HttpRule, HttpRuleError, HttpRules, NameRules, NetRule, Policy, PortSpace, Ports, Protocol, Publish,
+    Resolved, RuleError, RuleErrorKind, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

@@ -18,6 +18,7 @@ use crate::executable::Executable;
 use crate::grants::{self, Grant};
 use crate::http;
 use crate::names::Planned;
+use crate::published;
 use crate::temporary::Temporary;
 use crate::{Kernel, Options, PlanError};
 
@@ -127,7 +128,8 @@ impl Plan {
         if let Some(http) = &http {
             options.environment.adapt(&mut variables, http.variables(), http.secret_variables());
         }
-        let bind = BindPolicy::build(&options.policy.bind);
+        published::are_free(&options.policy.ports.publish)?;
+        let bind = BindPolicy::build(&options.policy.bind, &options.policy.ports.publish);
         let needs = needs(&network, &bind, &kernel, &options, !served.is_empty());
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
@@ -250,25 +252,33 @@ fn needs(
         || network.restricts(Protocol::Icmp)
         || (may_bind_udp && !network.uses(Protocol::Udp));
     let udp = network.uses(Protocol::Udp) || may_bind_udp;
+    let port_space = options.policy.ports.is_private();
     let inherits_a_datagram_socket = inherits_a_datagram_socket(&options.inherited);
     Needs {
         udp,
         icmp: network.uses(Protocol::Icmp),
         unix_datagrams: options.policy.unix_datagrams,
-        datagrams_checked: restricted || options.policy.unix_datagrams || inherits_a_datagram_socket,
+        // Where to is another port in a port space of the run's own.
+        datagrams_checked: restricted
+            || options.policy.unix_datagrams
+            || inherits_a_datagram_socket
+            || (port_space && udp),
         supervised: !options.kernel_only,
         scoped: kernel.landlock >= 6,
-        binding: binding(bind, kernel, udp || inherits_a_datagram_socket),
-        listening_free: bind.allowed(Protocol::Tcp).is_everything(),
+        binding: binding(bind, kernel, port_space, udp || inherits_a_datagram_socket),
+        port_space,
+        listening_free: !port_space && bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
         serves: serves || network.rules().have_names(),
         thread_handles: kernel.thread_handles,
     }
 }
 
-fn binding(bind: &BindPolicy, kernel: &Kernel, udp_sockets: bool) -> Binding {
+fn binding(bind: &BindPolicy, kernel: &Kernel, port_space: bool, udp_sockets: bool) -> Binding {
     let everything = |protocol| bind.allowed(protocol).is_everything();
-    if everything(Protocol::Tcp) && (!udp_sockets || everything(Protocol::Udp)) {
+    if port_space {
+        Binding::Performed
+    } else if everything(Protocol::Tcp) && (!udp_sockets || everything(Protocol::Udp)) {
         Binding::Free
     } else if kernel.landlock >= 4 && !udp_sockets && bind.allowed(Protocol::Tcp).count() <= MOST_BOUND_PORTS
     {
@@ -280,6 +290,8 @@ fn binding(bind: &BindPolicy, kernel: &Kernel, udp_sockets: bool) -> Binding {
 
 /// The TCP ports that the command's domain, and the supervisor's, lets be bound; `None` for all.
 struct BoundPorts {
+    /// They are of a port space of the run's own.
+    anywhere: bool,
     command: Option<Vec<u16>>,
     supervisor: Option<Vec<u16>>,
 }
@@ -288,14 +300,17 @@ fn bound_ports(bind: &BindPolicy, needs: &Needs) -> BoundPorts {
     let allowed = bind.allowed(Protocol::Tcp);
     // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
     let listed = || [0].into_iter().chain(allowed.iter().filter(|port| *port != 0)).collect();
-    if allowed.is_everything() {
-        BoundPorts { command: None, supervisor: None }
+    if needs.port_space {
+        // Which port of the machine it will be nobody knows yet. The supervisor binds.
+        BoundPorts { anywhere: needs.port_space, command: Some(vec![0]), supervisor: None }
+    } else if allowed.is_everything() {
+        BoundPorts { anywhere: needs.port_space, command: None, supervisor: None }
     } else if allowed.count() <= MOST_BOUND_PORTS {
-        BoundPorts { command: Some(listed()), supervisor: Some(listed()) }
+        BoundPorts { anywhere: needs.port_space, command: Some(listed()), supervisor: Some(listed()) }
     } else {
         // So many rules would slow every bind down, and the start. The supervisor binds.
         debug_assert_eq!(needs.binding, Binding::Performed);
-        BoundPorts { command: Some(vec![0]), supervisor: None }
+        BoundPorts { anywhere: needs.port_space, command: Some(vec![0]), supervisor: None }
     }
 }
 
@@ -334,8 +349,11 @@ fn rulesets(
     };
     // To the run's own resolver and proxy only the supervisor connects, which leads there who may go there.
     let own_ports: Vec<u16> = network.resolver().into_iter().chain(proxy).collect();
-    let of_the_supervisor: Option<Vec<u16>> =
-        of_the_rules.as_ref().map(|ports| ports.iter().chain(&own_ports).copied().collect());
+    // And to the run's own sockets, wherever they are.
+    let of_the_supervisor: Option<Vec<u16>> = of_the_rules
+        .as_ref()
+        .filter(|_| !bound.anywhere)
+        .map(|ports| ports.iter().chain(&own_ports).copied().collect());
     let build = |ports: &Option<Vec<u16>>, bound: &Option<Vec<u16>>, with_proc: bool| {
         let mut builder =
             RulesetBuilder::new(kernel.landlock, &only(ports.as_deref()), &only(bound.as_deref()))
@@ -358,8 +376,8 @@ fn rulesets(
         })
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
-    let needs_more =
-        !kernel_only && (!has_proc || !own_ports.is_empty() || bound.command != bound.supervisor);
+    let needs_more = !kernel_only
+        && (!has_proc || !own_ports.is_empty() || bound.anywhere || bound.command != bound.supervisor);
     let supervisor = needs_more.then(|| build(&of_the_supervisor, &bound.supervisor, true)).transpose()?;
     let binds_only_some_ports = bound.supervisor.is_some();
     Ok(Rulesets { binds_only_some_ports, command: build(&of_the_rules, &bound.command, false)?, supervisor })
@@ -416,7 +434,14 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
 ///
 /// The first rule about ports of the run's own that Landlock and the filter cannot carry by themselves.
 fn binds_by_the_kernel_alone(options: &Options) -> Result<(), String> {
-    let bind = BindPolicy::build(&options.policy.bind);
+    let ports = &options.policy.ports;
+    if ports.is_private() {
+        return Err(ports
+            .publish
+            .first()
+            .map_or("--port-remap".to_owned(), |one| format!("--publish {one}")));
+    }
+    let bind = BindPolicy::build(&options.policy.bind, &[]);
     if let Some(rule) = options.policy.bind.iter().next()
         && !bind.allowed(Protocol::Tcp).is_everything()
         && options.policy.bind.allow.iter().any(|rule| rule.protocol() == Protocol::Tcp)

@@ -149,6 +149,8 @@ impl Running {
                     Ok(Some(Report::Enforced(serial))) => self.names.enforced(serial),
                     Ok(Some(Report::Asking(client))) => self.names.announced(client),
                     Ok(Some(Report::Redirected { from, to })) => self.proxied.announced(from, to),
+                    // Nobody shows them yet.
+                    Ok(Some(Report::Ports(_))) => {}
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
                     Ok(Some(Report::Ended { ending, unreported })) => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Allowed, BindRule, Denied, PortRanges, Protocol};
+use crate::{Allowed, BindRule, Denied, PortRanges, Protocol, Publish};
 
 /// Ports that are granted to be bound, and what is taken away from them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub struct LocalPort {
 }
 
 impl BindPolicy {
-    /// Combines rules.
+    /// Combines rules. What is published may be bound as if a rule said so.
     #[must_use]
-    pub fn build(rules: &BindRules) -> BindPolicy {
+    pub fn build(rules: &BindRules, published: &[Publish]) -> BindPolicy {
         let of = |protocol| {
             let ports = |rules: &[BindRule]| {
                 let mut ports = PortRanges::default();
@@ -50,7 +50,10 @@ impl BindPolicy {
                     .for_each(|rule| ports.extend(rule.ports()));
                 ports
             };
-            let (granted, denied) = (ports(&rules.allow), ports(&rules.deny));
+            let (mut granted, denied) = (ports(&rules.allow), ports(&rules.deny));
+            for one in published.iter().filter(|one| one.protocol == protocol) {
+                granted.extend(&PortRanges::one(one.virtual_port));
+            }
             OfProtocol { allowed: granted.without(&denied), granted, denied }
         };
         BindPolicy { tcp: of(Protocol::Tcp), udp: of(Protocol::Udp) }
@@ -131,7 +134,7 @@ mod tests {
 
     fn policy(allow: &[&str], deny: &[&str]) -> BindPolicy {
         let parse = |specs: &[&str]| specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        BindPolicy::build(&BindRules { allow: parse(allow), deny: parse(deny) })
+        BindPolicy::build(&BindRules { allow: parse(allow), deny: parse(deny) }, &[])
     }
 
     fn bind(policy: &BindPolicy, protocol: Protocol, port: u16) -> Option<bool> {

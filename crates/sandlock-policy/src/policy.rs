@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, NetworkRules,
-    RuleError,
+    PortSpace, RuleError,
 };
 
 /// What a run may do. The default is no network, and the standard base to read.
@@ -25,6 +25,8 @@ pub struct Policy {
     pub network: NetworkRules,
     /// Ports of its own that are granted and refused.
     pub bind: BindRules,
+    /// Whether those are of a port space of its own.
+    pub ports: PortSpace,
     /// HTTP requests that are granted and refused.
     pub http: HttpRules,
     /// How the names in those rules are understood.
@@ -67,11 +69,13 @@ impl Policy {
     /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
     /// default counts, and `other`'s first.
     pub fn extend(&mut self, other: Policy) {
-        let Policy { network, bind, http, names, files, unix_datagrams } = other;
+        let Policy { network, bind, ports, http, names, files, unix_datagrams } = other;
         self.network.allow.extend(network.allow);
         self.network.deny.extend(network.deny);
         self.bind.allow.extend(bind.allow);
         self.bind.deny.extend(bind.deny);
+        self.ports.remap |= ports.remap;
+        self.ports.publish.extend(ports.publish);
         self.http.allow.extend(http.allow);
         self.http.deny.extend(http.deny);
         self.names.pinned |= names.pinned;
@@ -121,6 +125,22 @@ impl Policy {
     /// [`RuleError`] when `spec` is not in the grammar of [`BindRule`].
     pub fn deny_bind(mut self, spec: &str) -> Result<Policy, RuleError> {
         self.bind.deny.push(BindRule::parse_flag("--net-deny-bind", spec)?);
+        Ok(self)
+    }
+
+    /// Gives the run a port space of its own.
+    #[must_use]
+    pub fn remap_ports(mut self) -> Policy {
+        self.ports.remap = true;
+        self
+    }
+
+    /// Gives the run a port space of its own, of which one port is the machine's, and may be bound.
+    ///
+    /// # Errors
+    /// [`RuleError`] when `spec` is not in the grammar of [`Publish`](crate::Publish).
+    pub fn publish(mut self, spec: &str) -> Result<Policy, RuleError> {
+        self.ports.publish.push(spec.parse()?);
         Ok(self)
     }
 
@@ -185,6 +205,8 @@ mod tests {
             .allow_bind("0,8000-8099")
             .unwrap()
             .deny_bind("udp://*")
+            .unwrap()
+            .publish("udp://53:5353")
             .unwrap()
             .http_allow("GET a.test/x/*")
             .unwrap()

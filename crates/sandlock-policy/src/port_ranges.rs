@@ -20,6 +20,10 @@ impl PortRanges {
         PortRanges { ranges: vec![(0, u16::MAX)] }
     }
 
+    pub(crate) fn one(port: u16) -> PortRanges {
+        PortRanges { ranges: vec![(port, port)] }
+    }
+
     /// Parses `8080`, `8000-8099,0` or `*`. Blanks around an item are ignored.
     pub(crate) fn parse(text: &str) -> Result<PortRanges, RuleErrorKind> {
         let items: Vec<_> = text.split(',').map(|item| item.trim_matches([' ', '\t'])).collect();

@@ -61,6 +61,9 @@ pub enum RuleErrorKind {
     /// A range whose first port is above its last, or 0.
     #[error("{0:?} is no range of ports: write the lower one first, and 0 by itself")]
     InvalidPortRange(String),
+    /// Not one or two ports.
+    #[error("{0:?}: write PORT or HOST_PORT:PORT, each a number from 1 to 65535")]
+    InvalidPublish(String),
     /// A scheme other than `tcp` or `udp`, where ports are bound.
     #[error("unknown scheme {0:?}: use tcp:// or udp://")]
     UnknownBindScheme(String),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use sandlock_policy::{BindPolicy, NetworkPolicy};
+use sandlock_policy::{Allowed, BindPolicy, Denied, Destination, NetworkPolicy, Protocol, Publish};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::Listener;
 use sandlock_sys::pidfd::TaskFd;
@@ -16,6 +16,7 @@ use sandlock_sys::{ChildFd, Errno, Tid};
 use crate::call::{Call, Failure};
 use crate::fs::served::ServedFile;
 use crate::message::{Link, Report};
+use crate::net::port_space::PortSpace;
 use crate::table::Needs;
 
 /// What every handler is given. Belongs to the receiving thread.
@@ -33,6 +34,8 @@ pub struct Context<'a> {
     /// Keeps a blocking call from blocking this thread.
     pub interrupter: &'a Interrupter,
     pub(crate) listener: &'a Listener,
+    /// `None` when its ports are the machine's.
+    pub(crate) ports: Option<PortSpace<'a>>,
     /// Whether some process inside has confined itself further.
     pub(crate) inner_domain: Cell<bool>,
     /// When a call last used up the long patience.
@@ -45,6 +48,7 @@ pub struct Context<'a> {
 pub(crate) struct Given<'a> {
     pub(crate) network: &'a ArcSwap<NetworkPolicy>,
     pub(crate) bind: &'a BindPolicy,
+    pub(crate) published: &'a [Publish],
     pub(crate) writable: &'a [PathBuf],
     pub(crate) served: &'a [ServedFile],
 }
@@ -60,6 +64,7 @@ impl<'a> Context<'a> {
         Context {
             network: given.network,
             bind: given.bind,
+            ports: needs.port_space.then(|| PortSpace::new(given.published)),
             writable: given.writable,
             served: given.served,
             needs,
@@ -126,6 +131,32 @@ impl<'a> Context<'a> {
             self.hung_at.set(Some(Instant::now()));
         }
         result
+    }
+
+    /// Where traffic goes that is for a socket of the run's own, in its own port space.
+    pub(crate) fn own(&self, destination: &Destination) -> Option<Allowed<Destination>> {
+        self.ports.as_ref()?.own(destination)
+    }
+
+    /// Whether a datagram may be sent, and where it goes then.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetworkPolicy::check`].
+    pub(crate) fn check_datagram(&self, destination: Destination) -> Result<Allowed<Destination>, Denied> {
+        if let Some(own) = self.own(&destination) {
+            return Ok(own);
+        }
+        let checked = self.network.load().check(destination);
+        match (&self.ports, checked) {
+            (Some(ports), Err(denied)) => ports.own_unbound(&destination).ok_or(denied),
+            (_, checked) => checked,
+        }
+    }
+
+    /// The run's port that a port of the machine stands for: another one only in a port space of the run's own.
+    pub fn virtual_port(&self, protocol: Protocol, real: u16) -> u16 {
+        self.ports.as_ref().map_or(real, |ports| ports.virtual_port(protocol, real))
     }
 
     /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the

@@ -1,10 +1,10 @@
 //! What the launcher and the supervisor tell each other: one JSON value a datagram over a `SOCK_SEQPACKET` pair.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
-use sandlock_policy::{Denied, NameState};
+use sandlock_policy::{Denied, NameState, Protocol};
 use sandlock_sys::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub enum Report {
         /// Where the program wanted it to go, which the policy allows.
         to: SocketAddr,
     },
+    /// All ports of a run with a port space of its own that it chose, anew.
+    Ports(Vec<PortMapping>),
     /// The command ended and nothing of its tree is left. The last report of a run.
     Ended {
         /// How it ended.
@@ -54,6 +56,19 @@ pub enum Report {
         /// Denials that could not be reported, since the launcher did not keep up.
         unreported: u64,
     },
+}
+
+/// A port of a run, and the machine's port that stands for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port that the run bound, and sees.
+    pub virtual_port: u16,
+    /// The machine's.
+    pub real_port: u16,
+    /// Where it is bound.
+    pub address: IpAddr,
 }
 
 /// How the command ended.

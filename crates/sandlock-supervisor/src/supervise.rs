@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
-use sandlock_policy::{BindPolicy, NetworkPolicy};
+use sandlock_policy::{BindPolicy, NetworkPolicy, Publish};
 use sandlock_sys::command::{self, Command, StartError};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::landlock::{Ruleset, SignalScope};
@@ -47,6 +47,8 @@ pub struct Supervisor<'a> {
     pub network: NetworkPolicy,
     /// Who may bind what.
     pub bind: BindPolicy,
+    /// Ports of its own port space that are the machine's.
+    pub published: Vec<Publish>,
     /// The real paths that the command may write.
     pub writable: Vec<PathBuf>,
     /// Files of the run's own, besides those about names.
@@ -79,6 +81,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         needs,
         network,
         bind,
+        published,
         writable,
         served,
     } = supervisor;
@@ -113,7 +116,13 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
             process::exit_now(1);
         };
-        let given = Given { network: &checked_by, bind: &bind, writable: &writable, served: &served };
+        let given = Given {
+            network: &checked_by,
+            bind: &bind,
+            published: &published,
+            writable: &writable,
+            served: &served,
+        };
         let cx = Context::new(given, needs, &interrupter, &receiver, &events.link);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });

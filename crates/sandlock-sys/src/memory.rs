@@ -60,6 +60,27 @@ pub fn gather(tid: Tid, parts: &[(ChildPtr, usize)], into: &mut [u8]) -> Result<
     usize::try_from(read).map_err(|_| last_errno())
 }
 
+/// Writes `bytes` to the caller's memory.
+///
+/// # Errors
+///
+/// As [`scatter`].
+pub fn write(tid: Tid, to: ChildPtr, bytes: &[u8]) -> Result<(), Errno> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: to.get() as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: `local` describes `bytes`, which the kernel only reads; `remote` is only an address in the other
+    // process, which the kernel checks.
+    let written = unsafe { libc::process_vm_writev(tid.0, &raw const local, 1, &raw const remote, 1, 0) };
+    match usize::try_from(written) {
+        Ok(written) if written == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno::FAULT),
+        Err(_) => Err(last_errno()),
+    }
+}
+
 /// Writes each of `values` at its place in the caller's memory, in one call.
 ///
 /// # Errors

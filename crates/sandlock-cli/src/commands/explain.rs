@@ -124,6 +124,18 @@ fn ports(plan: &Plan, flags: &RunFlags) -> String {
     let rest = if rules.is_empty() { "every port" } else { "every other port" };
     let answer =
         if flags.kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
+    let space = &plan.policy().ports;
+    if space.is_private() {
+        text.push_str("  they are of a port space of its own: where one is taken another port of this machine stands for it\n");
+        text.push_str("    enforced by  supervisor (port); its own Landlock domain leaves TCP ports open\n");
+    }
+    for published in &space.publish {
+        let (host, own) = (published.host_port, published.virtual_port);
+        text.push_str(&format!(
+            "  --publish {published}\n    {} port {own} is port {host} of this machine\n",
+            published.protocol
+        ));
+    }
     text.push_str(&format!("  {rest} is {answer}, but for one that the kernel chooses, without listening\n"));
     text
 }
@@ -389,6 +401,11 @@ mod tests {
         assert!(rule.lines().next().unwrap().ends_with("supervisor (port)"), "{text}");
         assert!(text.contains("  --net-deny-bind udp://53\n"), "{text}");
         assert!(text.contains("  every other port is refused and reported"), "{text}");
+        let text = explained(&["--publish", "18080:8080"]);
+        assert!(
+            text.contains("  --publish 18080:8080\n    tcp port 8080 is port 18080 of this machine\n"),
+            "{text}"
+        );
         let text = explained(&["--net-allow-bind", "*"]);
         assert!(text.contains("    enforced by  nothing: every port may be bound\n"), "{text}");
     }

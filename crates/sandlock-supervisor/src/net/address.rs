@@ -161,7 +161,12 @@ pub(crate) fn wanted_address(destination: &Allowed<Destination>, form: Form) -> 
 
 /// A checked destination as the bytes of a `struct sockaddr`.
 pub(crate) fn socket_address_bytes(destination: &Allowed<Destination>, form: Form) -> Vec<u8> {
-    match socket_address(destination, form) {
+    bytes_of(socket_address(destination, form))
+}
+
+/// An address as the bytes of a `struct sockaddr`.
+pub(crate) fn bytes_of(address: SocketAddr) -> Vec<u8> {
+    match address {
         SocketAddr::V4(address) => {
             let mut bytes = [0; SOCKADDR_IN];
             bytes[..2].copy_from_slice(&AF_INET.to_ne_bytes());

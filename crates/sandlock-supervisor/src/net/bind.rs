@@ -7,7 +7,7 @@ use sandlock_sys::Errno;
 
 use super::address::RawAddress;
 use super::socket::Socket;
-use super::{netlink, unix_bind};
+use super::{netlink, port_space, unix_bind};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::table::Binding;
@@ -30,7 +30,12 @@ pub(crate) fn bind(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
         return Ok(Done::Continue);
     }
     match kind {
-        Socket::Internet { .. } => perform(socket.as_fd(), &address, allowed),
+        Socket::Internet { family, .. } => match (&cx.ports, &allowed) {
+            (Some(space), Some(allowed)) => {
+                port_space::bind(cx, space, socket.as_fd(), family, &address, allowed)
+            }
+            _ => perform(socket.as_fd(), &address, allowed),
+        },
         Socket::Netlink => netlink::bind(&socket, call.tid, &address),
         Socket::Unix(_) => unix_bind::bind(cx, call, &socket, &address),
     }

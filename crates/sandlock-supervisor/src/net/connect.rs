@@ -64,7 +64,10 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    let (destination, mut announcement) = match cx.network.load().route(destination)? {
+    let own = cx
+        .own(&destination)
+        .map_or_else(|| cx.network.load().route(destination), |own| Ok(Route::Direct(own)));
+    let (destination, mut announcement) = match own? {
         Route::Direct(destination) => (destination, None),
         Route::Resolver(resolver) => (resolver, Some(Announcement::Asking)),
         Route::Proxy { to, original } => {

@@ -17,7 +17,11 @@ pub(crate) fn listen(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     // Other sockets than streams cannot listen, as the kernel says itself.
     match Socket::of(socket.as_fd())? {
         Socket::Internet { protocol: Protocol::Tcp, .. } => {
-            perform(socket.as_fd(), &check(cx, socket.as_fd())?, call.int(1))
+            let done = perform(socket.as_fd(), &check(cx, socket.as_fd())?, call.int(1))?;
+            if let Some(space) = &cx.ports {
+                space.listens(socket.as_fd(), own_address(socket.as_fd())?)?;
+            }
+            Ok(done)
         }
         _ => Ok(rustix::net::listen(&socket, call.int(1)).map(|()| Done::Value(0))?),
     }
@@ -27,7 +31,12 @@ pub(crate) fn listen(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 /// that would be a `connect`, which this thread performs as well.
 fn check(cx: &Context<'_>, socket: BorrowedFd<'_>) -> Result<Allowed<LocalPort>, Failure> {
     let bound = own_address(socket)?;
-    let allowed = cx.bind.check_listen(Protocol::Tcp, bound.port())?;
+    // What rules speak of is the run's port.
+    let port = match &cx.ports {
+        Some(space) => space.port_of(Protocol::Tcp, socket, bound.port()),
+        None => bound.port(),
+    };
+    let allowed = cx.bind.check_listen(Protocol::Tcp, port)?;
     if bound.port() != 0 {
         return Ok(allowed);
     }

@@ -60,7 +60,7 @@ impl Target {
             Socket::Internet { family, protocol } => match name.for_send(family, protocol) {
                 Ok(None | Some(Meaning::Disconnect)) => Ok(Target::Connected),
                 Ok(Some(Meaning::Place(destination, form))) => {
-                    Ok(Target::Internet(cx.network.load().check(destination)?, form))
+                    Ok(Target::Internet(cx.check_datagram(destination)?, form))
                 }
                 Err(errno) => Ok(Target::Nowhere(*name, errno)),
             },

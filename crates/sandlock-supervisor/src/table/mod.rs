@@ -33,6 +33,8 @@ pub struct Needs {
     pub scoped: bool,
     /// Who decides on `bind`.
     pub binding: Binding,
+    /// The run has a port space of its own.
+    pub port_space: bool,
     /// Every TCP socket may listen.
     pub listening_free: bool,
     /// Landlock decides on truncation (ABI 3).

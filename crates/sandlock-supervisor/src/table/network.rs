@@ -5,7 +5,7 @@ use sandlock_sys::Errno;
 use syscalls::Sysno;
 
 use super::{Binding, Needs, Rows, fail};
-use crate::net::{batch, bind, connect, listen, send};
+use crate::net::{batch, bind, connect, listen, own_address, send, sharing};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.by_registers(
@@ -37,18 +37,29 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::recvmsg,
             Sysno::recvmmsg,
             Sysno::shutdown,
-            Sysno::getsockname,
-            Sysno::getpeername,
             Sysno::getsockopt,
         ],
     )?;
-    rows.by_registers(
-        Sysno::setsockopt,
-        refused_options(),
-        Action::Allow,
-        "no source routes, no connect deferred to a later send, no protocol laid over the socket",
-    )?;
+    names(rows, needs)?;
+    const OPTIONS: &str = "no source routes, no connect deferred to a later send, no protocol laid over the socket; in a port space of the run's own, sharing of a port is looked at";
+    if needs.supervised && needs.port_space {
+        let reuse = [sharing::SO_REUSEADDR, sharing::SO_REUSEPORT]
+            .map(|name| Clause::when([is(1, SOL_SOCKET), is(2, name)], Action::Trap));
+        let clauses = refused_options().into_iter().chain(reuse).collect();
+        rows.trap_unless(Sysno::setsockopt, clauses, Action::Allow, sharing::setsockopt, OPTIONS)?;
+    } else {
+        rows.by_registers(Sysno::setsockopt, refused_options(), Action::Allow, OPTIONS)?;
+    }
     if needs.supervised { supervised(rows, needs) } else { kernel_only(rows, needs) }
+}
+
+fn names(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    if !(needs.supervised && needs.port_space) {
+        return rows.allow("tells where a socket is", &[Sysno::getsockname, Sysno::getpeername]);
+    }
+    const WHY: &str = "tells the run's own ports";
+    rows.trap(Sysno::getsockname, own_address::getsockname, WHY)?;
+    rows.trap(Sysno::getpeername, own_address::getpeername, WHY)
 }
 
 fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -205,6 +216,7 @@ const IPPROTO_ICMPV6: u32 = 58;
 const IPPROTO_MPTCP: u32 = 262;
 const NETLINK_ROUTE: u32 = 0;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
+const SOL_SOCKET: u32 = 1;
 const IP_OPTIONS: u32 = 4;
 const TCP_FASTOPEN_CONNECT: u32 = 30;
 const TCP_ULP: u32 = 31;

@@ -16,6 +16,7 @@ const TCP_ONLY: Needs = Needs {
     scoped: true,
     binding: Binding::Guarded,
     listening_free: false,
+    port_space: false,
     landlock_truncate: true,
     serves: false,
     thread_handles: true,
@@ -37,15 +38,16 @@ fn errno(errno: Errno) -> Action {
 }
 
 fn every_need() -> impl Iterator<Item = Needs> {
-    (0..3072u32).map(|bits| Needs {
+    (0..6144u32).map(|bits| Needs {
         udp: bits & 1 != 0,
         icmp: bits & 2 != 0,
         unix_datagrams: bits & 4 != 0,
         datagrams_checked: bits & 8 != 0,
         supervised: bits & 16 != 0,
         scoped: bits & 32 != 0,
-        binding: [Binding::Free, Binding::Guarded, Binding::Performed][bits as usize / 1024],
+        binding: [Binding::Free, Binding::Guarded, Binding::Performed][bits as usize / 2048],
         listening_free: bits & 64 != 0,
+        port_space: bits & 1024 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
         serves: bits & 512 != 0,

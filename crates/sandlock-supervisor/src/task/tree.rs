@@ -1,6 +1,6 @@
 //! The tree of processes below the supervisor: who is in it, and how it ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -129,6 +129,24 @@ fn below_except(root: i32, spared: &[i32]) -> Vec<i32> {
             }
             found.push(child);
             next.push(child);
+        }
+    }
+    found
+}
+
+/// The inodes of the sockets that the processes below this one have open.
+pub(crate) fn sockets() -> HashSet<u64> {
+    let mut found = HashSet::new();
+    for pid in descendants() {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let Ok(target) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
+            let inode = target.to_str().and_then(|target| target.strip_prefix("socket:["));
+            found.extend(inode.and_then(|inode| inode.strip_suffix(']')?.parse::<u64>().ok()));
         }
     }
     found
