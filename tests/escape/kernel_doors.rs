@@ -51,7 +51,6 @@ const DOORS: &[Door] = &[
     ("reboot", libc::SYS_reboot, &[0, 0, 0, 0], "EPERM"),
     ("sethostname", libc::SYS_sethostname, &[BAD, 1], "EPERM"),
     ("setdomainname", libc::SYS_setdomainname, &[BAD, 1], "EPERM"),
-    ("shmget", libc::SYS_shmget, &[1, 4096, 0], "ENOSYS"),
     ("msgget", libc::SYS_msgget, &[1, 0], "ENOSYS"),
     ("semget", libc::SYS_semget, &[1, 1, 0], "ENOSYS"),
     ("mq_open", libc::SYS_mq_open, &[BAD, 0, 0, 0], "ENOSYS"),

@@ -23,6 +23,7 @@ mod ping;
 mod port_space;
 mod segments;
 mod served_files;
+mod shared_memory;
 mod ssh;
 mod tcp;
 mod tools;

@@ -39,6 +39,23 @@ pub enum Origin {
     Temporary,
 }
 
+impl Grant {
+    /// Whether it is `/proc`, or below.
+    pub(crate) fn is_in_proc(&self) -> bool {
+        self.path.starts_with("/proc") || self.path.canonicalize().is_ok_and(|real| real.starts_with("/proc"))
+    }
+
+    fn holds_proc(&self) -> bool {
+        self.is_in_proc() || self.path.canonicalize().is_ok_and(|real| Path::new("/proc").starts_with(real))
+    }
+}
+
+/// Whether the base grants `/proc`, and no flag: what a person names is granted as it is.
+pub(crate) fn only_the_base_grants_proc(grants: &[Grant]) -> bool {
+    let mut of_proc = grants.iter().filter(|grant| grant.holds_proc()).peekable();
+    of_proc.peek().is_some() && of_proc.all(|grant| grant.origin != Origin::Flag && grant.is_in_proc())
+}
+
 /// Opens every place that the command may reach.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ impl Plan {
         }
         published::are_free(&options.policy.ports.publish)?;
         let bind = BindPolicy::build(&options.policy.bind, &options.policy.ports.publish);
-        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty());
+        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants);
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
@@ -140,6 +140,7 @@ impl Plan {
                 &bound_ports(&bind, &needs),
                 &grants,
                 options.kernel_only,
+                needs.own_proc,
                 http.iter().flat_map(http::Planned::ports),
             )?,
             working_directory_hidden: options.policy.files.base == Base::Standard
@@ -246,13 +247,17 @@ fn needs(
     kernel: &Kernel,
     options: &Options,
     serves: bool,
+    grants: &[Grant],
 ) -> Needs {
+    let port_space = options.policy.ports.is_private();
+    // Where `open` is looked at anyway, and where there are servers.
+    let serves_others = !options.policy.bind.allow.is_empty() || port_space;
+    let looks_at_open = serves || network.rules().have_names() || serves_others;
     let may_bind_udp = !bind.allowed(Protocol::Udp).is_empty();
     let restricted = network.restricts(Protocol::Udp)
         || network.restricts(Protocol::Icmp)
         || (may_bind_udp && !network.uses(Protocol::Udp));
     let udp = network.uses(Protocol::Udp) || may_bind_udp;
-    let port_space = options.policy.ports.is_private();
     let inherits_a_datagram_socket = inherits_a_datagram_socket(&options.inherited);
     Needs {
         udp,
@@ -270,6 +275,7 @@ fn needs(
         listening_free: !port_space && bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
         serves: serves || network.rules().have_names(),
+        own_proc: looks_at_open && !options.kernel_only && grants::only_the_base_grants_proc(grants),
         thread_handles: kernel.thread_handles,
     }
 }
@@ -341,6 +347,7 @@ fn rulesets(
     bound: &BoundPorts,
     grants: &[Grant],
     kernel_only: bool,
+    own_proc: bool,
     proxy: impl Iterator<Item = u16>,
 ) -> Result<Rulesets, PlanError> {
     let of_the_rules: Option<Vec<u16>> = match network.kernel_tcp_ports() {
@@ -358,7 +365,8 @@ fn rulesets(
         let mut builder =
             RulesetBuilder::new(kernel.landlock, &only(ports.as_deref()), &only(bound.as_deref()))
                 .map_err(refused)?;
-        for grant in grants {
+        // What is in /proc only the supervisor opens, for who may see it.
+        for grant in grants.iter().filter(|grant| with_proc || !own_proc || !grant.is_in_proc()) {
             builder.grant(grant.place.as_fd(), grant.access).map_err(refused)?;
         }
         if with_proc {
@@ -377,7 +385,11 @@ fn rulesets(
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
     let needs_more = !kernel_only
-        && (!has_proc || !own_ports.is_empty() || bound.anywhere || bound.command != bound.supervisor);
+        && (!has_proc
+            || own_proc
+            || !own_ports.is_empty()
+            || bound.anywhere
+            || bound.command != bound.supervisor);
     let supervisor = needs_more.then(|| build(&of_the_supervisor, &bound.supervisor, true)).transpose()?;
     let binds_only_some_ports = bound.supervisor.is_some();
     Ok(Rulesets { binds_only_some_ports, command: build(&of_the_rules, &bound.command, false)?, supervisor })

@@ -1,6 +1,6 @@
 //! What handlers work with: the policy, the listener, and the callers' descriptors.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,10 +14,13 @@ use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::{ChildFd, Errno, Tid};
 
 use crate::call::{Call, Failure};
+use crate::fs::proc;
 use crate::fs::served::ServedFile;
 use crate::message::{Link, Report};
 use crate::net::port_space::PortSpace;
 use crate::table::Needs;
+use crate::task::inner::InnerDomains;
+use crate::task::shared_memory::Segments;
 
 /// What every handler is given. Belongs to the receiving thread.
 pub struct Context<'a> {
@@ -36,8 +39,11 @@ pub struct Context<'a> {
     pub(crate) listener: &'a Listener,
     /// `None` when its ports are the machine's.
     pub(crate) ports: Option<PortSpace<'a>>,
-    /// Whether some process inside has confined itself further.
-    pub(crate) inner_domain: Cell<bool>,
+    /// The command's process.
+    pub(crate) command: i32,
+    pub(crate) inner_domains: InnerDomains,
+    pub(crate) segments: RefCell<Segments>,
+    proc_root: OnceCell<Option<proc::Root>>,
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
     link: &'a Link,
@@ -60,6 +66,7 @@ impl<'a> Context<'a> {
         interrupter: &'a Interrupter,
         listener: &'a Listener,
         link: &'a Link,
+        command: i32,
     ) -> Self {
         Context {
             network: given.network,
@@ -71,7 +78,10 @@ impl<'a> Context<'a> {
             interrupter,
             listener,
             link,
-            inner_domain: Cell::default(),
+            command,
+            inner_domains: InnerDomains::default(),
+            segments: RefCell::default(),
+            proc_root: OnceCell::new(),
             hung_at: Cell::default(),
             tasks: RefCell::default(),
         }
@@ -131,6 +141,11 @@ impl<'a> Context<'a> {
             self.hung_at.set(Some(Instant::now()));
         }
         result
+    }
+
+    /// The machine's `/proc`.
+    pub(crate) fn proc_root(&self) -> Option<&proc::Root> {
+        self.proc_root.get_or_init(proc::Root::open).as_ref()
     }
 
     /// Where traffic goes that is for a socket of the run's own, in its own port space.

@@ -111,6 +111,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     // Only now, while the command loads: its calls wait until somebody receives them.
     let receiver = Arc::clone(&listener);
     let checked_by = Arc::clone(&network);
+    let pid = started.pid;
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
         // The directory and the mask that names are made by are the caller's, each time.
         let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
@@ -123,7 +124,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             writable: &writable,
             served: &served,
         };
-        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link);
+        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link, pid);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {

@@ -8,6 +8,7 @@
 compile_error!("sandlock is made of Linux interfaces: Landlock, seccomp and user notification");
 
 pub mod command;
+pub mod descriptors;
 pub mod interrupt;
 pub mod landlock;
 pub mod listener;
@@ -17,6 +18,7 @@ pub mod privileges;
 pub mod process;
 pub mod sealed;
 pub mod seccomp;
+pub mod segment;
 pub mod signal;
 pub mod socket;
 mod task;

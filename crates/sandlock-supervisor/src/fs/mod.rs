@@ -3,4 +3,5 @@
 pub(crate) mod metadata;
 pub(crate) mod open;
 pub(crate) mod path;
+pub(crate) mod proc;
 pub(crate) mod served;

@@ -1,14 +1,17 @@
-//! The open family, in runs that [serve files](super::served): those are served, and everything else is the kernel's.
+//! The open family, in runs that [serve files](super::served) or show a [`/proc`](super::proc) of their own: those are
+//! given, and everything else is the kernel's.
 //!
 //! A pointer decides what these calls open, and yet they go on in the kernel after the look. That is harmless whatever
 //! the memory says by then: Landlock decides what may be opened, as in runs where nobody looks. What a program gains
-//! by a race is the machine's own file where it may be read, or ours.
+//! by a race is the machine's own file where it may be read, or ours. `/proc`, which is [opened on behalf](super::proc),
+//! Landlock does not let it open at all.
 
 use rustix::fs::{OFlags, ResolveFlags};
 use sandlock_sys::sealed::sealed_file;
 use sandlock_sys::{ChildPtr, memory};
 
 use super::path::{self, Base, Follow};
+use super::proc::{self, Wanted};
 use super::served::Served;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
@@ -65,27 +68,42 @@ impl Opening {
         !self.flags.intersects(OFlags::from_bits_retain(NOT_ONLY_READING) | OFlags::EXCL | OFlags::NOATIME)
     }
 
-    fn meant<'a>(&self, cx: &Context<'a>, call: &Call) -> Result<Option<Served<'a>>, Failure> {
-        let path = path::read(call.tid, self.path)?;
+    /// Whether it is for reading, if only names in a directory.
+    fn only_reads(&self) -> bool {
+        !self.flags.intersects(OFlags::from_bits_retain(NOT_READING))
+    }
+
+    fn meant<'a>(&self, cx: &Context<'a>, call: &Call, path: &[u8]) -> Result<Option<Served<'a>>, Failure> {
         let follow = if self.flags.contains(OFlags::NOFOLLOW) { Follow::No } else { Follow::Yes };
         match self.restrictions.is_empty() {
-            true => Served::meant(cx, call, &self.base, &path, follow),
-            false => Served::meant_within(cx, call, &self.base, &path, follow, self.restrictions),
+            true => Served::meant(cx, call, &self.base, path, follow),
+            false => Served::meant_within(cx, call, &self.base, path, follow, self.restrictions),
         }
     }
 }
 
 fn serve_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<Done, Failure> {
-    if !opening.reads() {
+    if !opening.only_reads() {
         return Ok(Done::Continue);
     }
-    // Where the look failed, the kernel's own fails as well, or knows better.
-    let Ok(Some(served)) = opening.meant(cx, call) else {
+    let Ok(path) = path::read(call.tid, opening.path) else {
         return Ok(Done::Continue);
     };
-    let content = served.content(&cx.network.load());
-    let file = sealed_file(&served.shown_name(), &content)?;
-    Ok(Done::Descriptor { file, close_on_exec: opening.flags.contains(OFlags::CLOEXEC) })
+    // Where the look failed, the kernel's own fails as well, or knows better.
+    if cx.needs.serves
+        && opening.reads()
+        && let Ok(Some(served)) = opening.meant(cx, call, &path)
+    {
+        let content = served.content(&cx.network.load());
+        let file = sealed_file(&served.shown_name(), &content)?;
+        return Ok(Done::Descriptor { file, close_on_exec: opening.flags.contains(OFlags::CLOEXEC) });
+    }
+    if !cx.needs.own_proc {
+        return Ok(Done::Continue);
+    }
+    let Opening { base, flags, restrictions, .. } = &opening;
+    let wanted = Wanted { base, path: &path, flags: *flags, restrictions: *restrictions };
+    Ok(proc::open(cx, call, &wanted)?.unwrap_or(Done::Continue))
 }
 
 /// The flags of whatever a served file is not opened with: writing, making, truncating, directories, handles.
@@ -95,3 +113,6 @@ pub(crate) const NOT_ONLY_READING: u32 = OFlags::WRONLY.bits()
     | OFlags::TRUNC.bits()
     | OFlags::DIRECTORY.bits()
     | OFlags::PATH.bits();
+
+/// The flags of whatever is not opened for reading.
+pub(crate) const NOT_READING: u32 = NOT_ONLY_READING & !OFlags::DIRECTORY.bits();

@@ -188,7 +188,7 @@ fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result
 }
 
 /// Whether a path leads into the directories of the system.
-fn is_of_the_system(path: &[u8]) -> bool {
+pub(crate) fn is_of_the_system(path: &[u8]) -> bool {
     let starts = SYSTEM.iter().any(|directory| path.starts_with(directory.as_bytes()));
     starts && !path.windows(3).any(|part| part == b"/..")
 }

@@ -15,6 +15,7 @@ use super::unix::{SOCKADDR_UN, SUN_PATH};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::fs::path::{self, Base};
+use crate::task::{inner, tree};
 
 /// Binds a unix socket.
 pub(crate) fn bind(
@@ -48,9 +49,9 @@ fn bind_to_path(
     address: &RawAddress,
     name: &[u8],
 ) -> Result<(), Failure> {
-    // What a program gave up by a Landlock domain of its own must stay given up, and this process is not in it. Which
-    // processes are in one is not known.
-    if cx.inner_domain.get() {
+    // What a program gave up by a Landlock domain of its own must stay given up, and this process is not in it.
+    let caller = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
+    if inner::may_be_in_one(cx, caller) {
         return Err(Errno::ACCESS.into());
     }
     let (directory, last) = split(name);

@@ -166,9 +166,10 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         (Sysno::openat, 2, open::openat),
     ] {
         let mut clauses = if needs.landlock_truncate { Vec::new() } else { truncating(flags) };
-        if needs.serves && needs.supervised {
-            clauses.push(Clause::when([Test::any_bit(flags, open::NOT_ONLY_READING)], Action::Allow));
-            rows.trap_unless(call, clauses, Action::Trap, handler, WHY_SERVED)?;
+        if needs.looks_at_open() {
+            let passes = if needs.own_proc { open::NOT_READING } else { open::NOT_ONLY_READING };
+            clauses.push(Clause::when([Test::any_bit(flags, passes)], Action::Allow));
+            rows.trap_unless(call, clauses, Action::Trap, handler, needs.why_open_is_looked_at())?;
         } else if clauses.is_empty() {
             rows.allow(WHY, &[call])?;
         } else {
@@ -180,10 +181,20 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         return rows.refuse(Errno::ACCESS, WHY_NOT_TRUNCATE, &[Sysno::truncate]);
     }
     rows.allow(WHY, &[Sysno::truncate])?;
-    if needs.serves && needs.supervised {
-        rows.trap(Sysno::openat2, open::openat2, WHY_SERVED)
+    if needs.looks_at_open() {
+        rows.trap(Sysno::openat2, open::openat2, needs.why_open_is_looked_at())
     } else {
         rows.allow(WHY, &[Sysno::openat2])
+    }
+}
+
+impl Needs {
+    fn looks_at_open(&self) -> bool {
+        (self.serves || self.own_proc) && self.supervised
+    }
+
+    fn why_open_is_looked_at(&self) -> &'static str {
+        if self.own_proc { WHY_OWN_PROC } else { WHY_SERVED }
     }
 }
 
@@ -200,6 +211,7 @@ fn truncating(flags: u8) -> Vec<Clause> {
 
 const WHY: &str = "opening: Landlock decides";
 const WHY_SERVED: &str = "files of the run's own are served to who reads them: about names, or certificates. Landlock decides on the rest, as ever";
+const WHY_OWN_PROC: &str = "/proc is opened on behalf, for what is the sandbox's own, and files of the run's own are served. Landlock decides on the rest, as ever";
 const WHY_NOT_TRUNCATING: &str =
     "this kernel's Landlock does not cover truncation: only with write access, by flags in a register";
 const WHY_NOT_OPENAT2: &str = "its flags are in memory, and this kernel's Landlock does not cover truncation";

@@ -41,6 +41,8 @@ pub struct Needs {
     pub landlock_truncate: bool,
     /// Files are served to who reads them: those about names, or others of the run's own.
     pub serves: bool,
+    /// `/proc` is not the command's to open: that is done on behalf, for what is the sandbox's own.
+    pub own_proc: bool,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
 }
@@ -64,7 +66,7 @@ pub enum Binding {
 pub fn table(needs: &Needs) -> Result<Table<Handler>, TableError> {
     let mut rows = Rows { table: Table::new() };
     file::rows(&mut rows, needs)?;
-    ipc::rows(&mut rows)?;
+    ipc::rows(&mut rows, needs)?;
     memory::rows(&mut rows)?;
     network::rows(&mut rows, needs)?;
     process::rows(&mut rows, needs)?;

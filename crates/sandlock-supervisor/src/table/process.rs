@@ -6,7 +6,7 @@ use syscalls::Sysno;
 
 use super::{Binding, Needs, Rows, fail};
 use crate::call::Handler;
-use crate::task::{landlock, others, signals};
+use crate::task::{inner, landlock, others, signals};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -108,7 +108,7 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     )?;
     inner_landlock(rows, needs)?;
     namespaces(rows, needs)?;
-    prctl(rows)?;
+    prctl(rows, needs)?;
     sending_signals(rows, needs)?;
     aimed_at_others(rows, needs)?;
     rows.by_registers(
@@ -127,11 +127,11 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 /// What a program gives up by a domain of its own must stay given up, and calls on behalf are performed outside of that
 /// domain. So it is offered what they do not touch: files, which is Landlock up to version 3.
 fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    if needs.supervised && needs.binding == Binding::Performed {
+    if needs.remembers_domains() {
         rows.trap(
             Sysno::landlock_restrict_self,
-            landlock::restrict_self,
-            "noted: names of unix sockets are made on behalf, which a domain of the program's own would not see",
+            inner::restrict_self,
+            "confines the caller further; remembered, so that no file is opened and no name made on its behalf any more",
         )?;
     } else {
         rows.allow("confines the caller further", &[Sysno::landlock_restrict_self])?;
@@ -154,10 +154,24 @@ fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     )
 }
 
+impl Needs {
+    /// Whether files are opened or made on behalf, outside of a domain of the program's own.
+    fn remembers_domains(&self) -> bool {
+        self.supervised && (self.own_proc || self.binding == Binding::Performed)
+    }
+}
+
 fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     let mut clone = vec![Clause::when([Test::any_bit(0, CLONE_NEW)], fail(Errno::PERM))];
     let mut unshare = vec![Clause::when([Test::any_bit(0, CLONE_NEW | CLONE_NEWTIME)], fail(Errno::PERM))];
     let mut close_range = Vec::new();
+    if needs.remembers_domains() {
+        // A child whose parent is another's would not be known as its maker's, who may have confined itself.
+        clone.push(Clause::when(
+            [Test::any_bit(0, CLONE_PARENT), Test::no_bit(0, CLONE_THREAD)],
+            fail(Errno::INVAL),
+        ));
+    }
     if !needs.thread_handles {
         // Descriptors could then be looked up in the wrong table.
         clone.push(Clause::when(
@@ -187,17 +201,20 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.refuse(Errno::PERM, "no other namespaces", &[Sysno::setns])
 }
 
-fn prctl(rows: &mut Rows) -> Result<(), TableError> {
-    rows.by_registers(
-        Sysno::prctl,
-        vec![
-            // A process that is not dumpable could not be looked into by its supervisor.
-            Clause::when([Test::eq(0, PR_SET_DUMPABLE), Test::eq(1, 0)], fail_with_nothing()),
-            Clause::when([Test::eq(0, PR_SCHED_CORE)], fail(Errno::INVAL)),
-        ],
-        Action::Allow,
-        "PR_SET_DUMPABLE 0 reports success and does nothing; PR_SCHED_CORE reaches other processes",
-    )
+fn prctl(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    const WHY: &str =
+        "PR_SET_DUMPABLE 0 reports success and does nothing; PR_SCHED_CORE reaches other processes";
+    let mut clauses = vec![
+        // A process that is not dumpable could not be looked into by its supervisor.
+        Clause::when([Test::eq(0, PR_SET_DUMPABLE), Test::eq(1, 0)], fail_with_nothing()),
+        Clause::when([Test::eq(0, PR_SCHED_CORE)], fail(Errno::INVAL)),
+    ];
+    if needs.remembers_domains() {
+        // Who adopts orphans is remembered, as they are no longer known by their parents.
+        clauses.push(Clause::when([Test::eq(0, PR_SET_CHILD_SUBREAPER)], Action::Trap));
+        return rows.trap_unless(Sysno::prctl, clauses, Action::Allow, inner::adopt, WHY);
+    }
+    rows.by_registers(Sysno::prctl, clauses, Action::Allow, WHY)
 }
 
 fn sending_signals(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -260,6 +277,7 @@ const CLONE_NEW: u32 =
 /// Part of the exit signal in `clone`, a namespace in `unshare`.
 const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_FILES: u32 = 0x400;
+const CLONE_PARENT: u32 = 0x8000;
 const CLONE_THREAD: u32 = 0x1_0000;
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 /// `struct landlock_ruleset_attr` when it had `handled_access_fs` alone.
@@ -267,6 +285,7 @@ const SIZE_WITH_FILES: u32 = 8;
 /// Linux 5.13.
 const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
 const PR_SET_DUMPABLE: u32 = 4;
+const PR_SET_CHILD_SUBREAPER: u32 = 36;
 const PR_SCHED_CORE: u32 = 62;
 const PRIO_PROCESS: u32 = 0;
 const IOPRIO_WHO_PROCESS: u32 = 1;

@@ -19,6 +19,7 @@ const TCP_ONLY: Needs = Needs {
     port_space: false,
     landlock_truncate: true,
     serves: false,
+    own_proc: false,
     thread_handles: true,
 };
 
@@ -38,19 +39,20 @@ fn errno(errno: Errno) -> Action {
 }
 
 fn every_need() -> impl Iterator<Item = Needs> {
-    (0..6144u32).map(|bits| Needs {
+    (0..12288u32).map(|bits| Needs {
         udp: bits & 1 != 0,
         icmp: bits & 2 != 0,
         unix_datagrams: bits & 4 != 0,
         datagrams_checked: bits & 8 != 0,
         supervised: bits & 16 != 0,
         scoped: bits & 32 != 0,
-        binding: [Binding::Free, Binding::Guarded, Binding::Performed][bits as usize / 2048],
+        binding: [Binding::Free, Binding::Guarded, Binding::Performed][bits as usize / 4096],
         listening_free: bits & 64 != 0,
         port_space: bits & 1024 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
         serves: bits & 512 != 0,
+        own_proc: bits & 2048 != 0,
     })
 }
 
@@ -267,7 +269,7 @@ fn namespaces_and_other_processes_are_out_of_reach() {
     {
         assert_eq!(answer(&program, call, [0; 6]), errno(Errno::PERM), "{call}");
     }
-    for call in [Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::shmat, Sysno::mq_open] {
+    for call in [Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::semget, Sysno::mq_open] {
         assert_eq!(answer(&program, call, [0; 6]), errno(Errno::NOSYS), "{call}");
     }
     assert_eq!(answer(&program, Sysno::prlimit64, [0, 7, 0, 0, 0, 0]), Action::Allow);

@@ -25,12 +25,6 @@ pub(crate) fn create_ruleset(_cx: &Context<'_>, call: &Call) -> Result<Done, Fai
     }
 }
 
-/// `landlock_restrict_self(ruleset, flags)`: goes on, and is remembered.
-pub(crate) fn restrict_self(cx: &Context<'_>, _call: &Call) -> Result<Done, Failure> {
-    cx.inner_domain.set(true);
-    Ok(Done::Continue)
-}
-
 const VERSION: i64 = 3;
 /// `handled_access_fs`.
 const KNOWN: usize = 8;

@@ -1,8 +1,10 @@
 //! The tree of processes below the supervisor: who is in it, and how it ends.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use sandlock_sys::landlock::SignalScope;
 use sandlock_sys::signal;
@@ -37,13 +39,52 @@ pub(crate) fn group_of(tid: i32) -> Option<i32> {
     status_field(tid, "Tgid:")
 }
 
+/// A process of the sandbox and its parents, up to the child of this process. `None` for one outside.
+pub(crate) fn lineage(process: i32) -> Option<Vec<i32>> {
+    let this = std::process::id() as i32;
+    let mut lineage = vec![process];
+    let mut parents = Vec::new();
+    loop {
+        let child = *lineage.last()?;
+        let parent = status_field(child, "PPid:")?;
+        parents.push((child, parent));
+        match parent {
+            _ if parent == this => break,
+            _ if parent > 1 => lineage.push(parent),
+            _ => return None,
+        }
+    }
+    // A number may have been given to somebody else in between. Whoever has the same parent as before has had it all
+    // along; asked from the top down, so that each was the same while the one above was looked at.
+    let still = parents.iter().rev().all(|&(child, parent)| status_field(child, "PPid:") == Some(parent));
+    still.then_some(lineage)
+}
+
+/// Whether an open directory of `/proc` is that of a process or thread of the sandbox.
+pub(crate) fn holds_directory(directory: BorrowedFd<'_>) -> bool {
+    let Some(group) = group_in(directory) else {
+        return false;
+    };
+    // It stays that process's: if it can be read afterwards, the number was its own meanwhile.
+    lineage(group).is_some() && group_in(directory) == Some(group)
+}
+
+fn group_in(directory: BorrowedFd<'_>) -> Option<i32> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let status = rustix::fs::openat(directory, "status", flags, Mode::empty()).ok()?;
+    field(&std::io::read_to_string(std::fs::File::from(status)).ok()?, "Tgid:")
+}
+
 /// The process group of a process.
 pub(crate) fn process_group_of(pid: i32) -> Option<i32> {
     rustix::process::getpgid(Pid::from_raw(pid)).ok().map(Pid::as_raw_pid)
 }
 
 fn status_field(pid: i32, name: &str) -> Option<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, name)
+}
+
+fn field(status: &str, name: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
