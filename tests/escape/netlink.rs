@@ -10,8 +10,12 @@ use lab::{Args, Errno, Lab, NONE, raw, report, shown};
 use lab::message::{entry, header, part, sendmmsg, sendmsg, sendto};
 
 lab::suite! {
-    tests: [only_the_kernel_is_spoken_to, the_c_library_finds_addresses],
-    programs: [speak_netlink, addresses],
+    tests: [
+        only_the_kernel_is_spoken_to,
+        the_c_library_finds_addresses,
+        sockets_of_others_are_not_listed,
+    ],
+    programs: [speak_netlink, addresses, list_sockets],
 }
 
 const CONFIGURATIONS: [&[&str]; 4] = [
@@ -56,6 +60,23 @@ fn the_c_library_finds_addresses(lab: &Lab) {
     for options in CONFIGURATIONS {
         let out = lab.sandbox().options(options).run("addresses", NONE);
         out.expect("interfaces", bare.value("interfaces")).expect("localhost", bare.value("localhost"));
+    }
+}
+
+/// `sock_diag(7)` lists every socket of the machine, and with CAP_NET_ADMIN ends them.
+fn sockets_of_others_are_not_listed(lab: &Lab) {
+    lab.bare().run("list_sockets", lab::NONE).expect("raw", "ok").expect("datagram", "ok");
+    let more: [&[&str]; 2] = [&["--net-allow-bind", "8080"], &["--kernel-only"]];
+    for options in CONFIGURATIONS.iter().chain(&more) {
+        let out = lab.sandbox().options(*options).run("list_sockets", lab::NONE);
+        out.expect("raw", "EACCES").expect("datagram", "EACCES");
+    }
+}
+
+fn list_sockets(_: &Args) {
+    const NETLINK_SOCK_DIAG: i32 = 4;
+    for (name, kind) in [("raw", libc::SOCK_RAW), ("datagram", libc::SOCK_DGRAM)] {
+        report(name, shown(raw::socket(libc::AF_NETLINK, kind, NETLINK_SOCK_DIAG)));
     }
 }
 
