@@ -12,6 +12,7 @@ mod measure;
 #[path = "../../tests/lab/server/names.rs"]
 mod name_server;
 mod programs;
+mod redis;
 mod servers;
 mod start;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             measure::measure(&filter);
             beside::measure(&filter);
             lookup::measure(&filter);
+            redis::measure(&filter);
             ExitCode::SUCCESS
         }
     }

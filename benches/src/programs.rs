@@ -33,6 +33,12 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             stream.read_exact(&mut [0; 64])
         }),
         (Some("open-close"), _) => rounds(2000, || File::open("/usr/bin/env").map(drop)),
+        (Some("open-close-proc"), _) => rounds(1000, || File::open("/proc/self/stat").map(drop)),
+        (Some("read-proc-net"), _) => rounds(50, || std::fs::read("/proc/net/tcp").map(drop)),
+        // Not of the system's directories, where nothing has to be looked at.
+        (Some("open-close-own"), _) => {
+            std::env::current_exe().and_then(|own| rounds(2000, || File::open(&own).map(drop)))
+        }
         (Some("lookup"), _) => lookup(words.get(1).map_or("", String::as_str)),
         (Some("stat"), _) => rounds(5000, || std::fs::metadata("/usr/bin/env").map(drop)),
         (Some("getpid"), _) => rounds(50_000, || {
