@@ -5,6 +5,7 @@ mod exit_codes;
 mod explain;
 mod mistakes;
 mod refusals;
+mod runs;
 mod tour;
 
 fn main() -> std::process::ExitCode {

@@ -6,6 +6,7 @@ mod address_swapped;
 mod bind_rules;
 mod blocked_sends;
 mod bound_ports;
+mod control_socket;
 mod corked_datagrams;
 mod datagram_descriptor_swapped;
 mod datagram_destination;

@@ -3,6 +3,7 @@
 mod bind;
 mod blocking;
 mod connect_errnos;
+mod control;
 mod datagram_tools;
 mod datagrams;
 mod ending;

@@ -25,7 +25,7 @@ impl Lab {
         fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
         user.own(place.path());
         let lab = Lab { user, binaries, place };
-        for name in ["work", "home", "tmp"] {
+        for name in ["work", "home", "tmp", "run"] {
             lab.directory(name);
         }
         lab
@@ -36,8 +36,8 @@ impl Lab {
         self.user
     }
 
-    /// The directory of this test, with `work` (where runs start), `home` (their `HOME`) and `tmp` (their `TMPDIR`)
-    /// in it. Owned by the user. The sandbox lets only `work` be read unless told.
+    /// The directory of this test, with `work` (where runs start), `home` (their `HOME`), `tmp` (their `TMPDIR`)
+    /// and `run` (their `XDG_RUNTIME_DIR`) in it. Owned by the user. The sandbox lets only `work` be read unless told.
     pub fn root(&self) -> PathBuf {
         // Where /tmp is a link, rules and messages have the real path.
         self.place.path().canonicalize().unwrap()

@@ -63,6 +63,7 @@ impl Run {
             variables: vec![
                 ("HOME".into(), Some(lab.path("home").into())),
                 ("TMPDIR".into(), Some(lab.path("tmp").into())),
+                ("XDG_RUNTIME_DIR".into(), Some(lab.path("run").into())),
                 ("PATH".into(), Some("/usr/local/bin:/usr/bin:/bin".into())),
                 ("LANG".into(), Some("C".into())),
             ],

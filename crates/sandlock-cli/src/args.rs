@@ -40,6 +40,20 @@ pub(crate) enum Command {
     #[command(after_help = EXPLAIN_EXAMPLES,
         override_usage = "sandlock explain [OPTIONS] [[--] COMMAND [ARGUMENT]...]")]
     Explain(ExplainArgs),
+    /// List the runs that are there: name, process, uptime, command.
+    Ps {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a run may do, what the names in its rules stand for, and its ports.
+    Inspect(InspectArgs),
+    /// End runs, each with all its processes. Comes back when nothing of them is left.
+    Kill {
+        /// Their names, as `sandlock ps` lists them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Show the main job in a few seconds, against servers of its own on loopback.
     Tour,
     /// Print what a server answers: the client of the tour where there is no curl.
@@ -75,6 +89,18 @@ pub(crate) struct ExplainArgs {
     /// The command, whose installation becomes readable.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Its name, as `sandlock ps` lists it.
+    pub(crate) name: String,
+    /// All that is known of it, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The policy alone, as a profile for `sandlock run --profile`.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) toml: bool,
 }
 
 #[derive(Args, Debug)]
@@ -115,9 +141,10 @@ pub(crate) struct RunFlags {
     /// End the run after this long: 30 (seconds), 1.5, 30s, 5m, 1h 30m [default: no limit].
     #[arg(short = 't', long, value_name = "TIME", value_parser = duration, help_heading = SURROUNDINGS)]
     pub(crate) timeout: Option<Duration>,
-    /// A name for this run, shown in its report [default: the command's].
+    /// A name for this run, for its report and for `sandlock ps`, `inspect` and `kill`; it must be free [default: the
+    /// command's, with a number behind if that is taken].
     #[arg(long, value_name = "NAME", help_heading = SURROUNDINGS)]
-    pub(crate) name: Option<OsString>,
+    pub(crate) name: Option<String>,
     /// Let the command inherit this descriptor; others above 2 are closed. Repeatable.
     #[arg(long, value_name = "FD", value_parser = descriptor, help_heading = SURROUNDINGS)]
     pub(crate) pass_fd: Vec<RawFd>,
@@ -331,6 +358,10 @@ impl RunFlags {
         options.resolver = self.resolver;
         options.timeout = self.timeout;
         options.kernel_only = self.kernel_only;
+        if let Some(control) = &mut options.control {
+            control.name = self.name;
+            control.of_a_command = true;
+        }
         options.landlock_at_most = self.pretend.landlock_at_most;
         for fd in self.pass_fd {
             let taken = sandlock_core::take_inherited(fd).map_err(|error| Failure::PassFd(fd, error))?;

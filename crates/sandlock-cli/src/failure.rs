@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use sandlock_core::{LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
+use sandlock_core::{ControlError, LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
 
 use crate::profile::ProfileError;
 use crate::{exit, output};
@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     Launch(LaunchError),
     Profile(ProfileError),
     PassFd(i32, io::Error),
+    Control(ControlError),
+    /// The runs cannot be listed.
+    Runs(io::Error),
 }
 
 impl From<PlanError> for Failure {
@@ -28,6 +31,12 @@ impl From<PlanError> for Failure {
 impl From<ProfileError> for Failure {
     fn from(error: ProfileError) -> Self {
         Failure::Profile(error)
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        Failure::Control(error)
     }
 }
 
@@ -49,7 +58,10 @@ impl Failure {
     pub(crate) fn text(&self) -> String {
         match self {
             Failure::Plan(error) => chain(error),
+            Failure::Launch(LaunchError::Control(error)) => format!("--name: {}", chain(error)),
             Failure::Launch(error) => chain(error),
+            Failure::Control(error) => chain(error),
+            Failure::Runs(error) => format!("the runs cannot be listed: {}", chain(error)),
             Failure::Profile(error) => chain(error),
             Failure::PassFd(fd, error) => format!("--pass-fd {fd}: {}", chain(error)),
         }
@@ -79,6 +91,10 @@ impl Failure {
                 "--http-ca-inject looks into TLS; a rule for other ports (HOST:80), or \"* HOST\", needs no look"
             }
             Failure::Plan(PlanError::NeedsSupervisor(_)) => "leave out --kernel-only",
+            Failure::Control(ControlError::NoSuchRun { .. })
+            | Failure::Launch(LaunchError::Control(ControlError::Taken { .. })) => {
+                "`sandlock ps` lists the runs that are there"
+            }
             Failure::PassFd(..) => "open it in the calling shell, such as 5<file",
             _ => return None,
         };

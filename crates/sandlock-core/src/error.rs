@@ -171,6 +171,9 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// The run cannot have the name that it must have.
+    #[error(transparent)]
+    Control(#[from] crate::ControlError),
     /// The certificate could not be written where it was wanted.
     #[error("--http-ca-out {}: the file cannot be written", shown(.path.as_os_str()))]
     CertificateOut {

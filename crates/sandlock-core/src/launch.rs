@@ -10,6 +10,7 @@ use sandlock_sys::process::{self, Fork};
 use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
+use crate::control::Server;
 use crate::grants;
 use crate::http::Proxied;
 use crate::names::Names;
@@ -29,6 +30,7 @@ impl Plan {
             http.write_certificate()
                 .map_err(|(path, source)| LaunchError::CertificateOut { path, source })?;
         }
+        let control = Server::prepare(self.control.take(), &self.command, &self.policy)?;
         let mask = signal::block(&signal::ALL_THAT_END_OR_STOP).map_err(launcher)?;
         privileges::become_subreaper().map_err(launcher)?;
         let (link, theirs) = Link::pair().map_err(launcher)?;
@@ -41,7 +43,16 @@ impl Plan {
                 self.inherited.clear();
                 // Only now may there be other threads.
                 match self.start_services() {
-                    Ok((names, proxied)) => Ok(Running::new(self, link, pid, mask, others, names, proxied)),
+                    Ok((names, proxied)) => Ok(Running {
+                        plan: self,
+                        link,
+                        supervisor: pid,
+                        mask,
+                        others,
+                        names,
+                        proxied,
+                        control,
+                    }),
                     Err(error) => {
                         // The supervisor ends the run, and itself.
                         drop(link);

@@ -11,6 +11,7 @@
 //!
 //! Nothing here prints, and nothing reads the environment or the home directory but what [`Options`] say.
 
+pub mod control;
 mod environment;
 mod error;
 mod executable;
@@ -27,6 +28,7 @@ mod published;
 mod running;
 mod temporary;
 
+pub use control::{Control, ControlError};
 pub use environment::Environment;
 pub use error::{LaunchError, PlanError};
 pub use explain::{Explanation, Mechanism};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::{Environment, Http};
+use crate::{Control, Environment, Http};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -34,17 +34,20 @@ pub struct Options {
     pub kernel_only: bool,
     /// Descriptors that it inherits besides the standard ones, under the same numbers.
     pub inherited: Vec<OwnedFd>,
+    /// Under which name it can be found while it runs, and where; `None`: not at all.
+    pub control: Option<Control>,
     /// A Landlock version to pretend, below the kernel's own: what an older kernel would enforce, and how.
     pub landlock_at_most: Option<u32>,
 }
 
 impl Options {
-    /// The options of a run with the caller's environment, directory and home.
+    /// The options of a run with the caller's environment, directory and home, found where that says.
     pub fn new<S: Into<OsString>>(policy: Policy, command: impl IntoIterator<Item = S>) -> Self {
         Options {
             policy,
             command: command.into_iter().map(Into::into).collect(),
             home: std::env::home_dir(),
+            control: Some(Control::of_environment()),
             ..Options::default()
         }
     }

@@ -41,6 +41,8 @@ pub struct Plan {
     pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) policy: sandlock_policy::Policy,
+    /// Under which name it can be found.
+    pub(crate) control: Option<crate::Control>,
     pub(crate) working_directory_hidden: bool,
     /// `None` when no rule has a name.
     pub(crate) names: Option<Planned>,
@@ -158,6 +160,7 @@ impl Plan {
             timeout: options.timeout,
             command: options.command,
             policy: options.policy,
+            control: options.control,
             names,
             http,
             served,

@@ -13,6 +13,7 @@ use sandlock_supervisor::message::{Ending, Link, NotStarted, Order, Report, Step
 use sandlock_sys::Errno;
 use sandlock_sys::signal::{self, Mask, SignalFd};
 
+use crate::control::{self, Wish};
 use crate::http::Proxied;
 use crate::names::Names;
 use crate::{LaunchError, Plan};
@@ -20,14 +21,15 @@ use crate::{LaunchError, Plan};
 /// A run that was launched.
 #[derive(Debug)]
 pub struct Running {
-    plan: Plan,
-    link: Link,
-    supervisor: i32,
-    mask: Mask,
+    pub(crate) plan: Plan,
+    pub(crate) link: Link,
+    pub(crate) supervisor: i32,
+    pub(crate) mask: Mask,
     /// Children that this process had before, which are none of the run's business.
-    others: Vec<i32>,
-    names: Names,
-    proxied: Proxied,
+    pub(crate) others: Vec<i32>,
+    pub(crate) names: Names,
+    pub(crate) proxied: Proxied,
+    pub(crate) control: control::Server,
 }
 
 impl Drop for Running {
@@ -81,18 +83,6 @@ pub struct Outcome {
 }
 
 impl Running {
-    pub(crate) fn new(
-        plan: Plan,
-        link: Link,
-        supervisor: i32,
-        mask: Mask,
-        others: Vec<i32>,
-        names: Names,
-        proxied: Proxied,
-    ) -> Self {
-        Running { plan, link, supervisor, mask, others, names, proxied }
-    }
-
     /// What the names in the rules stand for, as far as it is known by now.
     #[must_use]
     pub fn names(&self) -> &sandlock_policy::Resolved {
@@ -118,6 +108,7 @@ impl Running {
             self.link.finish_sending();
             sandlock_supervisor::end_adopted(&self.others);
         }
+        self.control.end();
         if let Some(temporary) = self.plan.temporary.take() {
             temporary.remove();
         }
@@ -129,7 +120,7 @@ impl Running {
         let signals = SignalFd::new(&PASSED_ON).map_err(|errno| LaunchError::Launcher(errno.into()))?;
         let mut patience = Patience::new(self.plan.timeout);
         loop {
-            let woken = self.sleep(&signals, patience.left());
+            let woken = self.sleep(&signals, earliest(patience.left(), self.control.left()));
             if woken.signalled {
                 self.pass_on(&signals);
             }
@@ -137,6 +128,10 @@ impl Running {
                 self.names.take_news().into_iter().for_each(|happening| told.happening(happening, tell));
                 // Before the supervisor, and so before the program: what it may connect to is known to be of its name.
                 self.proxied.know(self.names.known());
+                self.control.know(self.names.known());
+            }
+            if self.control.proceed(&woken.control, self.supervisor) == Some(Wish::End) {
+                patience.end_now();
             }
             if woken.judged {
                 self.proxied.take_news().into_iter().for_each(|event| told.event(event, tell));
@@ -144,13 +139,16 @@ impl Running {
             self.names.send_orders(&self.link);
             if woken.told {
                 match self.link.try_receive::<Report>() {
-                    Ok(Some(Report::Started(pid))) => tell(&Event::Started(pid)),
+                    Ok(Some(Report::Started(pid))) => {
+                        tell(&Event::Started(pid));
+                        self.control.begin(pid, &self.plan.command, &self.plan.policy, self.names.known());
+                    }
                     Ok(Some(Report::Denied(denied))) => told.denied(denied, tell),
                     Ok(Some(Report::Enforced(serial))) => self.names.enforced(serial),
                     Ok(Some(Report::Asking(client))) => self.names.announced(client),
                     Ok(Some(Report::Redirected { from, to })) => self.proxied.announced(from, to),
                     // Nobody shows them yet.
-                    Ok(Some(Report::Ports(_))) => {}
+                    Ok(Some(Report::Ports(ports))) => self.control.know_ports(ports),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
                     Ok(Some(Report::Ended { ending, unreported })) => {
@@ -174,17 +172,22 @@ impl Running {
         let left = left
             .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         let room = if self.names.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
-        let mut fds = [
+        let mut fds = vec![
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.names.bell(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.proxied.bell(), PollFlags::IN),
         ];
+        fds.extend(self.control.watches().map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted)));
         if poll(&mut fds, left.as_ref()).is_err() {
             return Woken::default();
         }
-        let [link, signals, names, proxied] = fds.map(|fd| fd.revents());
+        let ready: Vec<_> = fds.iter().map(PollFd::revents).collect();
+        let [link, signals, names, proxied, ref control @ ..] = ready[..] else {
+            return Woken::default();
+        };
         Woken {
+            control: control.to_vec(),
             told: !(link - PollFlags::OUT).is_empty(),
             signalled: !signals.is_empty(),
             news: !names.is_empty(),
@@ -222,6 +225,8 @@ struct Woken {
     signalled: bool,
     news: bool,
     judged: bool,
+    /// What became of the control socket, and of each who is connected to it.
+    control: Vec<PollFlags>,
 }
 
 /// What a run has told so far, counted.
@@ -284,6 +289,8 @@ struct Patience {
     ask_at: Option<Instant>,
     cut_at: Option<Instant>,
     ran_out: bool,
+    /// Somebody asked for the end.
+    ended: bool,
 }
 
 enum Due {
@@ -297,6 +304,15 @@ impl Patience {
             ask_at: limit.and_then(|limit| Instant::now().checked_add(limit)),
             cut_at: None,
             ran_out: false,
+            ended: false,
+        }
+    }
+
+    /// As if the time were up.
+    fn end_now(&mut self) {
+        if self.cut_at.is_none() {
+            self.ended = true;
+            self.ask_at = Some(Instant::now());
         }
     }
 
@@ -309,7 +325,7 @@ impl Patience {
         if self.ask_at.is_some_and(|at| at <= now) {
             self.ask_at = None;
             self.cut_at = Some(now + GRACE);
-            self.ran_out = true;
+            self.ran_out = !self.ended;
             return Some(Due::Ask);
         }
         self.cut_at.take_if(|at| *at <= now).map(|_| Due::Cut)
@@ -318,6 +334,10 @@ impl Patience {
     fn ran_out(&self) -> bool {
         self.ran_out
     }
+}
+
+fn earliest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 const GRACE: Duration = Duration::from_secs(1);

@@ -41,6 +41,8 @@ pub enum Denied {
     UnixPath(#[serde(with = "crate::lossless::path")] PathBuf),
     /// An abstract unix socket, by its name without the leading NUL.
     UnixAbstract(#[serde(with = "crate::lossless::bytes")] Vec<u8>),
+    /// The socket at which a run of sandlock is asked and told things, of which no program inside is to make use.
+    ControlSocket(#[serde(with = "crate::lossless::path")] PathBuf),
     /// Changing the mode, owner, times or attributes of a file that may not be written.
     Metadata(#[serde(with = "crate::lossless::path")] PathBuf),
     /// Having a port that no rule grants, or that one takes away.
@@ -126,6 +128,7 @@ impl Denied {
             | Denied::Name { .. }
             | Denied::Answer { .. }
             | Denied::UnixAbstract(_)
+            | Denied::ControlSocket(_)
             | Denied::Bind { .. }
             | Denied::Listen { .. } => None,
         }
@@ -151,6 +154,7 @@ impl fmt::Display for Denied {
             Denied::UnixAbstract(name) => {
                 write!(f, "abstract unix @{}", escape_terminal(&String::from_utf8_lossy(name)))
             }
+            Denied::ControlSocket(path) => write!(f, "the control socket {} of a run", shown_path(path)),
             Denied::Metadata(path) => write!(f, "metadata of {}", shown_path(path)),
             Denied::Bind { protocol, port, forbidden } => {
                 write!(f, "{protocol} bind to port {port}{}", not_to_be_bound(*forbidden))

@@ -6,6 +6,7 @@
 
 mod call;
 mod context;
+mod control_socket;
 mod fs;
 pub mod message;
 mod net;
@@ -17,6 +18,7 @@ mod waiting;
 
 pub use call::{Call, Done, Failure, Handler};
 pub use context::Context;
+pub use control_socket::MARKED as CONTROL_SOCKET_MODE;
 pub use fs::served::ServedFile;
 pub use supervise::{Supervisor, supervise};
 pub use task::tree::{children, end_adopted};

@@ -157,6 +157,8 @@ impl Trial {
         options.directory = Some(self.place.path().join("inside"));
         options.timeout = Some(PATIENCE);
         options.landlock_at_most = landlock_at_most;
+        // Nobody is to look for it.
+        options.control = None;
         Ok(options)
     }
 

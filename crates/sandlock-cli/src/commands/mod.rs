@@ -3,6 +3,9 @@
 pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod tour;
 pub(crate) mod trial;

@@ -16,7 +16,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 
 fn start(args: RunArgs) -> Result<ExitCode, Failure> {
     let RunArgs { flags, command } = args;
-    let name = flags.name.clone().or_else(|| command.first().cloned()).unwrap_or_default();
+    let name = flags.name.clone().map(Into::into).or_else(|| command.first().cloned()).unwrap_or_default();
     let (kernel_only, limit) = (flags.kernel_only, flags.timeout);
     let plan = Plan::new(flags.into_options(command)?)?;
     if kernel_only {

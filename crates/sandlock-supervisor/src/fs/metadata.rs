@@ -13,6 +13,7 @@ use sandlock_sys::{ChildPtr, Errno, memory};
 use super::path::{self, Base, Follow};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::control_socket;
 
 /// The file whose metadata is to change, held.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ struct Subject {
     below_writable: bool,
     open_for_writing: bool,
     device: bool,
+    of_control: bool,
 }
 
 /// How the caller named the file: the kernel's own calls differ in what they accept.
@@ -70,11 +72,14 @@ impl Subject {
     fn of(cx: &Context<'_>, handle: OwnedFd, named_by: NamedBy) -> Result<Self, Failure> {
         let real_path = rustix::fs::readlink(path::of(handle.as_fd()), Vec::new())?.into_bytes();
         let real_path = PathBuf::from(OsStr::from_bytes(&real_path));
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode);
+        let stat = rustix::fs::fstat(&handle)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let of_control = control_socket::is_marked(&stat);
         let flags = rustix::fs::fcntl_getfl(&handle)?;
         let writes = matches!(flags & OFlags::ACCMODE, OFlags::WRONLY | OFlags::RDWR);
         Ok(Subject {
-            below_writable: cx.writable.iter().any(|root| real_path.starts_with(root)),
+            below_writable: !of_control && cx.writable.iter().any(|root| real_path.starts_with(root)),
+            of_control,
             open_for_writing: named_by == NamedBy::Descriptor && writes && !flags.contains(OFlags::PATH),
             device: matches!(kind, FileType::BlockDevice | FileType::CharacterDevice),
             handle,
@@ -107,7 +112,10 @@ impl MetadataTarget for Subject {
     }
 
     fn denied(&self) -> Denied {
-        Denied::Metadata(self.real_path.clone())
+        match self.of_control {
+            true => Denied::ControlSocket(self.real_path.clone()),
+            false => Denied::Metadata(self.real_path.clone()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::connect::{blocks, deadline, outcome};
 use super::socket::UnixKind;
 use crate::call::{Call, Done, Failure};
 use crate::context::{Context, PATIENCE};
+use crate::control_socket;
 use crate::fs::path::{self, Base};
 use crate::waiting::{Turn, Waiting};
 
@@ -51,7 +52,7 @@ pub(crate) fn connect(
 #[derive(Debug)]
 pub(crate) enum Peer {
     /// An inode, held, so that no rename or symlink changes what was judged.
-    Pathname { inode: OwnedFd, path: PathBuf, writable: bool },
+    Pathname { inode: OwnedFd, path: PathBuf, writable: bool, of_control: bool },
     /// A name without a file.
     Abstract { name: Vec<u8>, scoped: bool },
 }
@@ -88,8 +89,10 @@ impl Peer {
         }
         let path = rustix::fs::readlink(path::of(inode.as_fd()), Vec::new())
             .map_or_else(|_| name.to_vec(), |real| real.into_bytes());
-        let writable = may_be_written(inode.as_fd());
-        Ok(Peer::Pathname { inode, path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)), writable })
+        let of_control = control_socket::is_marked(&stat);
+        let writable = !of_control && may_be_written(inode.as_fd());
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
+        Ok(Peer::Pathname { inode, path, writable, of_control })
     }
 }
 
@@ -112,6 +115,7 @@ impl UnixTarget for Peer {
 
     fn denied(&self) -> Denied {
         match self {
+            Peer::Pathname { path, of_control: true, .. } => Denied::ControlSocket(path.clone()),
             Peer::Pathname { path, .. } => Denied::UnixPath(path.clone()),
             Peer::Abstract { name, .. } => Denied::UnixAbstract(name.clone()),
         }
