@@ -10,8 +10,9 @@ lab::suite! {
         a_time_out_asks_first,
         without_its_supervisor_trapped_calls_fail,
         the_end_of_the_command_is_the_end,
+        a_command_with_a_group_or_session_of_its_own_ends_too,
     ],
-    programs: [connect_on_and_on],
+    programs: [connect_on_and_on, leave_the_group],
 }
 
 fn a_signal_to_sandlock_is_the_commands(lab: &Lab) {
@@ -44,6 +45,22 @@ fn the_end_of_the_command_is_the_end(lab: &Lab) {
     lab.sandbox().write(lab.path("work")).sh(&line).expect_code(0);
     std::thread::sleep(Duration::from_millis(600));
     assert!(!late.exists());
+}
+
+/// As interactive shells do.
+fn a_command_with_a_group_or_session_of_its_own_ends_too(lab: &Lab) {
+    for what in ["group", "session"] {
+        lab.sandbox().run("leave_the_group", [what]).expect("left", what).expect_code(0);
+    }
+}
+
+fn leave_the_group(args: &Args) {
+    let (call, words) = match args.text(0) {
+        "group" => (libc::SYS_setpgid, [0, 0]),
+        _ => (libc::SYS_setsid, [0, 0]),
+    };
+    raw::call(call, &words).unwrap();
+    report("left", args.text(0));
 }
 
 /// The supervisor stops answering; nobody else lets the call through.

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use sandlock_sys::landlock::SignalScope;
 use sandlock_sys::signal;
 
@@ -136,7 +136,7 @@ pub fn children() -> Vec<i32> {
 /// Reaps what has ended. True when there is no child any more.
 fn reap_all() -> bool {
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
             Ok(None) => return false,
             Err(rustix::io::Errno::INTR) => {}
@@ -195,7 +195,7 @@ pub(crate) fn sockets() -> HashSet<u64> {
 
 /// The status of a child that ended or stopped, without waiting.
 pub(crate) fn next_change() -> Option<(Pid, rustix::process::WaitStatus)> {
-    waitpid(None, WaitOptions::NOHANG | WaitOptions::UNTRACED).ok().flatten()
+    wait(WaitOptions::NOHANG | WaitOptions::UNTRACED).ok().flatten()
 }
 
 const SIGKILL: i32 = 9;
