@@ -4,6 +4,7 @@
 //! noisy, so only the ratio of neighbours means something. This binary is at once the measuring program and
 //! the program that is measured (`--program`); the sandbox is the `sandlock` of the same build.
 
+mod asked;
 mod beside;
 mod lookup;
 mod measure;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             let filter = filter.unwrap_or("").to_owned();
             start::measure(&filter);
             measure::measure(&filter);
+            asked::measure(&filter);
             beside::measure(&filter);
             lookup::measure(&filter);
             redis::measure(&filter);

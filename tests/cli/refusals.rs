@@ -75,8 +75,13 @@ fn a_run_without_refusals_says_nothing(lab: &Lab) {
 
 fn the_name_of_a_run_is_in_its_report_and_escaped(lab: &Lab) {
     let server = TcpServer::v4();
+    let out = lab.sandbox().options(["--name", "curious.one-2"]).run("tcp", [server.rule()]);
+    out.expect_said("sandlock: curious.one-2 was refused:\n");
+    // What a terminal would take for something else is no name of a run, but may be one of a command.
     let out = lab.sandbox().options(["--name", "a\x1b[2J\nb"]).run("tcp", [server.rule()]);
-    out.expect_said("sandlock: a\\u{1b}[2J\\nb was refused:\n");
+    out.expect_code(125).expect_said("\\u{1b}[2J\\nb");
+    let out = lab.sandbox().command("/bin/sh\x1b[2J", [""; 0]).output();
+    out.expect_code(127).expect_said("\\u{1b}[2J");
 }
 
 fn a_run_that_was_too_long_is_told(lab: &Lab) {

@@ -3,6 +3,7 @@
 
 mod address_lengths;
 mod address_swapped;
+mod answering_for_the_person;
 mod bind_rules;
 mod blocked_sends;
 mod bound_ports;
@@ -14,6 +15,7 @@ mod datagram_lengths;
 mod descriptor_swapped;
 mod fast_open;
 mod files_outside;
+mod held_call_swapped;
 mod inherited;
 mod inherited_datagram_socket;
 mod inherited_other_sockets;

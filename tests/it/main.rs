@@ -1,11 +1,13 @@
 //! End to end: honest programs run with `sandlock run`, and everything that they were promised.
 
+mod ask;
 mod bind;
 mod blocking;
 mod connect_errnos;
 mod control;
 mod datagram_tools;
 mod datagrams;
+mod decisions;
 mod ending;
 mod environment;
 mod files;

@@ -14,6 +14,7 @@ use sandlock_core::{
     Publish, UpstreamProxy,
 };
 
+use crate::ask::Asker;
 use crate::failure::Failure;
 use crate::profile::{self, ProfileError};
 
@@ -148,11 +149,51 @@ pub(crate) struct RunFlags {
     /// Let the command inherit this descriptor; others above 2 are closed. Repeatable.
     #[arg(long, value_name = "FD", value_parser = descriptor, help_heading = SURROUNDINGS)]
     pub(crate) pass_fd: Vec<RawFd>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// No supervisor: confine and execute in place. Only for policies that the kernel can carry alone.
     #[arg(long, help_heading = SURROUNDINGS)]
     pub(crate) kernel_only: bool,
     #[command(flatten)]
     pub(crate) pretend: Pretend,
+}
+
+/// Who is asked while the command runs.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct AskArgs {
+    /// Ask on the terminal about destinations and names that no rule grants, while the call waits: allow it once, for
+    /// this run, always (in the last --profile), or not.
+    #[arg(long, conflicts_with = "ask_command", help_heading = SURROUNDINGS)]
+    pub(crate) ask: bool,
+    /// Ask this program instead: a JSON object on its standard input, one on its standard output.
+    #[arg(long, value_name = "PROGRAM", help_heading = SURROUNDINGS)]
+    pub(crate) ask_command: Option<PathBuf>,
+    /// Refuse what is not answered within this time [default: 60s].
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = SURROUNDINGS)]
+    pub(crate) ask_timeout: Option<Duration>,
+}
+
+impl AskArgs {
+    /// Whether somebody is asked.
+    pub(crate) fn any(&self) -> bool {
+        self.ask || self.ask_command.is_some()
+    }
+
+    /// Whoever asks, for the run of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no terminal, or no such program.
+    pub(crate) fn into_asker(self, name: String, profile: Option<PathBuf>) -> Result<Option<Asker>, Failure> {
+        let patience = self.ask_timeout.unwrap_or(ASK_TIMEOUT);
+        match self.ask_command {
+            Some(program) => Asker::program(program.clone(), name, profile, patience)
+                .map(Some)
+                .map_err(|error| Failure::AskCommand(program, error)),
+            None if self.ask => Asker::terminal(name, profile, patience).map(Some).map_err(Failure::Ask),
+            None => Ok(None),
+        }
+    }
 }
 
 /// What is allowed.
@@ -362,6 +403,7 @@ impl RunFlags {
             control.name = self.name;
             control.of_a_command = true;
         }
+        options.adjustable = self.ask.any();
         options.landlock_at_most = self.pretend.landlock_at_most;
         for fd in self.pass_fd {
             let taken = sandlock_core::take_inherited(fd).map_err(|error| Failure::PassFd(fd, error))?;
@@ -456,6 +498,7 @@ fn name_server(text: &str) -> Result<SocketAddr, ParseError> {
     .ok_or_else(|| "a name server is written 192.0.2.1:53 or [2001:db8::1]:53".into())
 }
 
+const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 const PROXY_VARIABLES: [&str; 6] =
     ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const POLICY: &str = "What is allowed";

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use sandlock_core::{ControlError, LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     Control(ControlError),
     /// The runs cannot be listed.
     Runs(io::Error),
+    Ask(io::Error),
+    AskCommand(PathBuf, io::Error),
 }
 
 impl From<PlanError> for Failure {
@@ -63,6 +66,10 @@ impl Failure {
             Failure::Control(error) => chain(error),
             Failure::Runs(error) => format!("the runs cannot be listed: {}", chain(error)),
             Failure::Profile(error) => chain(error),
+            Failure::Ask(error) => format!("--ask: there is no terminal to ask on: {}", chain(error)),
+            Failure::AskCommand(path, error) => {
+                format!("--ask-command {}: it cannot be executed: {}", path.display(), chain(error))
+            }
             Failure::PassFd(fd, error) => format!("--pass-fd {fd}: {}", chain(error)),
         }
     }
@@ -95,6 +102,7 @@ impl Failure {
             | Failure::Launch(LaunchError::Control(ControlError::Taken { .. })) => {
                 "`sandlock ps` lists the runs that are there"
             }
+            Failure::Ask(_) => "--ask-command PROGRAM asks a program instead",
             Failure::PassFd(..) => "open it in the calling shell, such as 5<file",
             _ => return None,
         };

@@ -4,6 +4,7 @@
 //! talk to standard error.
 
 mod args;
+mod ask;
 mod commands;
 mod exit;
 mod failure;

@@ -132,6 +132,9 @@ pub enum PlanError {
     /// The kernel refused a Landlock ruleset.
     #[error("the Landlock ruleset cannot be made")]
     Ruleset(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kernel has no random numbers.
+    #[error("no random numbers can be had")]
+    Random(#[source] io::Error),
     /// An argument or variable contains a NUL byte.
     #[error("an argument, variable or path contains a NUL byte")]
     Nul(#[from] NulError),

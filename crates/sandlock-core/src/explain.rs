@@ -127,9 +127,10 @@ impl Plan {
         let any_host = rule.host() == &Host::Any;
         if rule.protocol() == Protocol::Tcp {
             // One rule with any port, and Landlock has no say on ports at all.
-            // Nor where the run's own sockets may be at any.
+            // Nor where the run's own sockets may be at any, or where rules may change: it cannot be widened.
             if self.kernel.landlock >= 4
                 && !self.needs.port_space
+                && !self.adjustable
                 && self.network.kernel_tcp_ports() != KernelPorts::Any
             {
                 mechanisms.push(Mechanism::LandlockPorts);

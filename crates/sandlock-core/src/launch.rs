@@ -11,10 +11,12 @@ use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
 use crate::control::Server;
+use crate::decision::{Listening, Naming};
 use crate::grants;
 use crate::http::Proxied;
 use crate::names::Names;
-use crate::{LaunchError, Plan, Running};
+use crate::running::Services;
+use crate::{Decisions, LaunchError, Plan, RunRules, Running};
 
 impl Plan {
     /// Starts the supervisor, which starts the command.
@@ -34,25 +36,20 @@ impl Plan {
         let mask = signal::block(&signal::ALL_THAT_END_OR_STOP).map_err(launcher)?;
         privileges::become_subreaper().map_err(launcher)?;
         let (link, theirs) = Link::pair().map_err(launcher)?;
+        let asking = self.decisions.as_ref().map(|_| Link::pair()).transpose().map_err(launcher)?;
+        let (asking, asks) = asking.unzip();
         let launcher = std::process::id() as i32;
         let others = sandlock_supervisor::children();
         match process::fork_alone()? {
             Fork::Parent(pid) => {
-                drop(theirs);
+                drop((theirs, asks));
                 // The command's business alone from here on.
                 self.inherited.clear();
                 // Only now may there be other threads.
-                match self.start_services() {
-                    Ok((names, proxied)) => Ok(Running {
-                        plan: self,
-                        link,
-                        supervisor: pid,
-                        mask,
-                        others,
-                        names,
-                        proxied,
-                        control,
-                    }),
+                match self.start_services(asking) {
+                    Ok(services) => {
+                        Ok(Running { plan: self, link, supervisor: pid, mask, others, services, control })
+                    }
                     Err(error) => {
                         // The supervisor ends the run, and itself.
                         drop(link);
@@ -63,13 +60,14 @@ impl Plan {
                 }
             }
             Fork::Child => {
-                drop(link);
+                drop((link, asking));
                 // Keys and secrets are the launcher's alone.
                 self.http = None;
                 let inherited = std::mem::take(&mut self.inherited);
                 let keep: Vec<_> = inherited
                     .iter()
                     .map(AsFd::as_fd)
+                    .chain(asks.iter().map(AsFd::as_fd))
                     .chain([
                         theirs.as_fd(),
                         self.rulesets.command().as_fd(),
@@ -80,15 +78,26 @@ impl Plan {
                 if process::close_all_except(&keep).is_err() {
                     process::exit_now(1);
                 }
-                self.supervise(theirs, launcher, mask, inherited)
+                self.supervise(theirs, asks, launcher, mask, inherited)
             }
         }
     }
 
-    fn start_services(&mut self) -> io::Result<(Names, Proxied)> {
-        let names = Names::start(self.network.rules(), self.names.take())?;
+    fn start_services(&mut self, asking: Option<Link>) -> io::Result<Services> {
+        let rules = self.network.rules();
+        let run_rules = self.adjustable.then(|| RunRules::new(rules.clone())).transpose()?;
+        let decisions = self.decisions.take().zip(run_rules.clone()).zip(asking);
+        let consult = decisions.as_ref().map(|((decisions, run_rules), _)| (decisions, run_rules));
+        let consult = consult.filter(|(decisions, _)| decisions.names);
+        let consult = consult.map(|(decisions, run_rules)| {
+            Box::new(Naming::new(decisions.clone(), run_rules.clone())) as Box<dyn sandlock_names::Consult>
+        });
+        let names = Names::start(rules, self.names.take(), consult)?;
         let proxied = Proxied::start(self.http.take(), names.known())?;
-        Ok((names, proxied))
+        let listening = decisions
+            .map(|((decisions, run_rules), asking)| Listening::start(asking, decisions, run_rules))
+            .transpose()?;
+        Ok(Services { names, proxied, rules: run_rules, listening })
     }
 
     /// Confines this process and executes the command in its place. Returns only on failure.
@@ -122,11 +131,22 @@ impl Plan {
         }
     }
 
-    fn supervise(mut self, link: Link, launcher: i32, mask: Mask, inherited: Vec<std::os::fd::OwnedFd>) -> ! {
+    fn supervise(
+        mut self,
+        link: Link,
+        asks: Option<Link>,
+        launcher: i32,
+        mask: Mask,
+        inherited: Vec<std::os::fd::OwnedFd>,
+    ) -> ! {
         let table = std::mem::take(&mut self.table);
         let network = std::mem::take(&mut self.network);
         let bind = std::mem::take(&mut self.bind);
         let served = std::mem::take(&mut self.served);
+        let decisions = self.decisions.take().zip(asks);
+        let decisions = decisions.map(|(Decisions { asks, patience, .. }, link)| {
+            sandlock_supervisor::decision::Decisions { link, asks, patience }
+        });
         let supervisor = Supervisor {
             launcher,
             own_ruleset: self.rulesets.supervisor(),
@@ -139,6 +159,7 @@ impl Plan {
             published: self.policy.ports.publish.clone(),
             writable: grants::writable(&self.grants),
             served,
+            decisions,
         };
         supervise(link, supervisor)
     }
@@ -153,6 +174,7 @@ impl Plan {
             filter: &self.filter,
             wait_killable: self.kernel.wait_killable,
             mask,
+            exec_key: self.needs.execs_asked,
             open_files: None,
         }
     }

@@ -12,6 +12,7 @@
 //! Nothing here prints, and nothing reads the environment or the home directory but what [`Options`] say.
 
 pub mod control;
+mod decision;
 mod environment;
 mod error;
 mod executable;
@@ -25,10 +26,12 @@ mod names;
 mod options;
 mod plan;
 mod published;
+mod rules;
 mod running;
 mod temporary;
 
 pub use control::{Control, ControlError};
+pub use decision::{Answer, Deciding, Decisions, Hold, Verdict};
 pub use environment::Environment;
 pub use error::{LaunchError, PlanError};
 pub use explain::{Explanation, Mechanism};
@@ -37,12 +40,13 @@ pub use http::{Http, HttpAuthority};
 pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
+pub use rules::{NotChanged, RunRules};
 pub use running::{Event, Outcome, Running};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
-    Base, BindRule, BindRules, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, NameRules, NetRule, Policy, PortSpace, Ports, Protocol, Publish,
-    Resolved, RuleError, RuleErrorKind, escape_terminal,
+    Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
+    HttpRule, HttpRuleError, HttpRules, Matter, NameRules, NetRule, Policy, PortSpace, Ports, Protocol,
+    Publish, Question, Resolved, RuleError, RuleErrorKind, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime};
 
 use rustix::event::{EventfdFlags, eventfd};
-use sandlock_names::{Happening, Outbox, Resolution, Service, Upstream};
+use sandlock_names::{Consult, Happening, Outbox, Resolution, Service, Upstream};
 use sandlock_policy::{NameRules, NameState, NetworkRules, Resolved};
 use sandlock_supervisor::message::{Link, Order};
 use sandlock_sys::Errno;
@@ -34,12 +34,13 @@ impl Planned {
     /// The first name that does not resolve, or when no socket can be had.
     pub(crate) fn resolve(options: &Options, rules: &NetworkRules) -> Result<Option<Planned>, PlanError> {
         let how = options.policy.names;
-        if !rules.have_names() {
+        if !rules.have_names() && !options.may_change() {
             return Ok(None);
         }
         let upstream = options.resolver.map_or_else(Upstream::system, Upstream::server);
         let resolution = sandlock_names::resolve(rules, &how, &upstream, RESOLVE_LIMIT)?;
-        let listener = match rules.need_a_resolver() {
+        // What rules do not name now they may name later.
+        let listener = match rules.need_a_resolver() || options.may_change() {
             true => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(PlanError::Listener)?),
             false => None,
         };
@@ -77,7 +78,11 @@ impl Names {
     /// # Errors
     ///
     /// When there can be no thread or no descriptor.
-    pub(crate) fn start(rules: &NetworkRules, planned: Option<Planned>) -> io::Result<Names> {
+    pub(crate) fn start(
+        rules: &NetworkRules,
+        planned: Option<Planned>,
+        consult: Option<Box<dyn Consult>>,
+    ) -> io::Result<Names> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (sender, news) = mpsc::channel();
         let mut names = Names { service: None, known: Resolved::new(), news, bell, orders: VecDeque::new() };
@@ -89,7 +94,9 @@ impl Names {
         // The service takes what had happened before for told.
         resolution.happened.iter().cloned().for_each(|happening| outbox.happened(happening));
         let rules = Arc::new(rules.clone());
-        names.service = Some(Service::start(rules, how, upstream, resolution, listener, Box::new(outbox))?);
+        let outbox = Box::new(outbox);
+        names.service =
+            Some(Service::start_consulting(rules, how, upstream, resolution, listener, outbox, consult)?);
         Ok(names)
     }
 
@@ -124,6 +131,11 @@ impl Names {
         happened
     }
 
+    /// Sends this after what waits already.
+    pub(crate) fn send_later(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
     /// Sends the supervisor what it has room for, in order, without waiting. A supervisor that is gone is noticed by
     /// who listens to it.
     pub(crate) fn send_orders(&mut self, link: &Link) {
@@ -133,6 +145,11 @@ impl Names {
             }
             self.orders.pop_front();
         }
+    }
+
+    /// These are the rules from now on.
+    pub(crate) fn set_rules(&self, rules: &NetworkRules) {
+        self.service.iter().for_each(|service| service.set_rules(Arc::new(rules.clone())));
     }
 
     /// The supervisor goes by the order of this number.

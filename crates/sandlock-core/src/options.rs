@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::{Control, Environment, Http};
+use crate::{Control, Decisions, Environment, Http};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -36,6 +36,11 @@ pub struct Options {
     pub inherited: Vec<OwnedFd>,
     /// Under which name it can be found while it runs, and where; `None`: not at all.
     pub control: Option<Control>,
+    /// Who is asked while the command runs, and about what.
+    pub decisions: Option<Decisions>,
+    /// The network rules may change while the command runs: see [`Running::rules`](crate::Running::rules). What they may
+    /// come to grant is then checked by the supervisor alone, and not by Landlock as well.
+    pub adjustable: bool,
     /// A Landlock version to pretend, below the kernel's own: what an older kernel would enforce, and how.
     pub landlock_at_most: Option<u32>,
 }
@@ -50,5 +55,17 @@ impl Options {
             control: Some(Control::of_environment()),
             ..Options::default()
         }
+    }
+
+    /// Asks somebody while the command runs.
+    #[must_use]
+    pub fn on_decision(mut self, decisions: Decisions) -> Self {
+        self.decisions = Some(decisions);
+        self
+    }
+
+    /// Whether the network rules may change, or somebody may grant what they do not.
+    pub(crate) fn may_change(&self) -> bool {
+        self.adjustable || self.decisions.is_some()
     }
 }

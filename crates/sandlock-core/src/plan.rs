@@ -10,6 +10,7 @@ use sandlock_filter::{Arch, Table, compile};
 use sandlock_policy::{Base, BindPolicy, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved};
 use sandlock_supervisor::table::{Binding, Needs, table};
 use sandlock_supervisor::{Handler, ServedFile};
+use sandlock_sys::command::ExecKey;
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
 
@@ -20,7 +21,7 @@ use crate::http;
 use crate::names::Planned;
 use crate::published;
 use crate::temporary::Temporary;
-use crate::{Kernel, Options, PlanError};
+use crate::{Decisions, Kernel, Options, PlanError};
 
 /// A run that is ready to be launched.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ pub struct Plan {
     pub(crate) http: Option<http::Planned>,
     /// Files that the command is served, besides those about names.
     pub(crate) served: Vec<ServedFile>,
+    /// Who is asked, and about what.
+    pub(crate) decisions: Option<Decisions>,
+    /// Whether the network rules may change.
+    pub(crate) adjustable: bool,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -132,7 +137,7 @@ impl Plan {
         }
         published::are_free(&options.policy.ports.publish)?;
         let bind = BindPolicy::build(&options.policy.bind, &options.policy.ports.publish);
-        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants);
+        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants)?;
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
@@ -141,8 +146,11 @@ impl Plan {
                 &network,
                 &bound_ports(&bind, &needs),
                 &grants,
-                options.kernel_only,
-                needs.own_proc,
+                Shape {
+                    kernel_only: options.kernel_only,
+                    own_proc: needs.own_proc,
+                    may_change: options.may_change(),
+                },
                 http.iter().flat_map(http::Planned::ports),
             )?,
             working_directory_hidden: options.policy.files.base == Base::Standard
@@ -156,6 +164,8 @@ impl Plan {
             arguments: options.command.iter().map(|word| as_string(word)).collect::<Result<_, _>>()?,
             environment: as_strings(variables)?,
             directory: options.directory.as_deref().map(|path| as_string(path.as_os_str())).transpose()?,
+            adjustable: options.may_change(),
+            decisions: options.decisions,
             inherited: options.inherited,
             timeout: options.timeout,
             command: options.command,
@@ -251,41 +261,65 @@ fn needs(
     options: &Options,
     serves: bool,
     grants: &[Grant],
-) -> Needs {
+) -> Result<Needs, PlanError> {
+    // What rules may come to grant must be makeable from the start, and looked at.
+    let may_change = options.may_change();
     let port_space = options.policy.ports.is_private();
     // Where `open` is looked at anyway, and where there are servers.
     let serves_others = !options.policy.bind.allow.is_empty() || port_space;
-    let looks_at_open = serves || network.rules().have_names() || serves_others;
+    let serves = serves || network.rules().have_names() || may_change;
     let may_bind_udp = !bind.allowed(Protocol::Udp).is_empty();
     let restricted = network.restricts(Protocol::Udp)
         || network.restricts(Protocol::Icmp)
         || (may_bind_udp && !network.uses(Protocol::Udp));
-    let udp = network.uses(Protocol::Udp) || may_bind_udp;
+    let udp = network.uses(Protocol::Udp) || may_bind_udp || may_change;
     let inherits_a_datagram_socket = inherits_a_datagram_socket(&options.inherited);
-    Needs {
+    let asks = options.decisions.as_ref().map(|decisions| decisions.asks);
+    let execs = asks.is_some_and(|asks| asks.execs);
+    Ok(Needs {
         udp,
-        icmp: network.uses(Protocol::Icmp),
+        icmp: network.uses(Protocol::Icmp) || may_change,
         unix_datagrams: options.policy.unix_datagrams,
+        execs_asked: execs.then(exec_key).transpose()?,
         // Where to is another port in a port space of the run's own.
         datagrams_checked: restricted
+            || may_change
             || options.policy.unix_datagrams
             || inherits_a_datagram_socket
             || (port_space && udp),
         supervised: !options.kernel_only,
         scoped: kernel.landlock >= 6,
-        binding: binding(bind, kernel, port_space, udp || inherits_a_datagram_socket),
+        // An answer is about a port that was read: nobody else reads another afterwards.
+        binding: binding(
+            bind,
+            kernel,
+            port_space || asks.is_some_and(|asks| asks.binds),
+            udp || inherits_a_datagram_socket,
+        ),
         port_space,
         listening_free: !port_space && bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
-        serves: serves || network.rules().have_names(),
-        own_proc: looks_at_open && !options.kernel_only && grants::only_the_base_grants_proc(grants),
+        serves,
+        own_proc: (serves || serves_others)
+            && !options.kernel_only
+            && grants::only_the_base_grants_proc(grants),
         thread_handles: kernel.thread_handles,
+    })
+}
+
+fn exec_key() -> Result<ExecKey, PlanError> {
+    let mut bytes = [[0; 4]; 3];
+    let filled = rustix::rand::getrandom(bytes.as_flattened_mut(), rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(12) => Ok(bytes.map(u32::from_ne_bytes)),
+        Ok(_) => Err(PlanError::Random(std::io::ErrorKind::UnexpectedEof.into())),
+        Err(errno) => Err(PlanError::Random(errno.into())),
     }
 }
 
-fn binding(bind: &BindPolicy, kernel: &Kernel, port_space: bool, udp_sockets: bool) -> Binding {
+fn binding(bind: &BindPolicy, kernel: &Kernel, performed: bool, udp_sockets: bool) -> Binding {
     let everything = |protocol| bind.allowed(protocol).is_everything();
-    if port_space {
+    if performed {
         Binding::Performed
     } else if everything(Protocol::Tcp) && (!udp_sockets || everything(Protocol::Udp)) {
         Binding::Free
@@ -344,13 +378,20 @@ fn needs_watching(fd: BorrowedFd<'_>) -> bool {
     !(stream_of(AddressFamily::UNIX) || stream_of(AddressFamily::INET) || stream_of(AddressFamily::INET6))
 }
 
+/// What of a run shapes its Landlock domains beyond its rules.
+#[derive(Clone, Copy)]
+struct Shape {
+    kernel_only: bool,
+    own_proc: bool,
+    may_change: bool,
+}
+
 fn rulesets(
     kernel: &Kernel,
     network: &NetworkPolicy,
     bound: &BoundPorts,
     grants: &[Grant],
-    kernel_only: bool,
-    own_proc: bool,
+    Shape { kernel_only, own_proc, may_change }: Shape,
     proxy: impl Iterator<Item = u16>,
 ) -> Result<Rulesets, PlanError> {
     let of_the_rules: Option<Vec<u16>> = match network.kernel_tcp_ports() {
@@ -359,10 +400,11 @@ fn rulesets(
     };
     // To the run's own resolver and proxy only the supervisor connects, which leads there who may go there.
     let own_ports: Vec<u16> = network.resolver().into_iter().chain(proxy).collect();
-    // And to the run's own sockets, wherever they are.
+    // And to the run's own sockets, wherever they are. Landlock cannot be widened: where rules may change, the supervisor
+    // alone decides on them.
     let of_the_supervisor: Option<Vec<u16>> = of_the_rules
         .as_ref()
-        .filter(|_| !bound.anywhere)
+        .filter(|_| !bound.anywhere && !may_change)
         .map(|ports| ports.iter().chain(&own_ports).copied().collect());
     let build = |ports: &Option<Vec<u16>>, bound: &Option<Vec<u16>>, with_proc: bool| {
         let mut builder =
@@ -390,6 +432,7 @@ fn rulesets(
     let needs_more = !kernel_only
         && (!has_proc
             || own_proc
+            || may_change
             || !own_ports.is_empty()
             || bound.anywhere
             || bound.command != bound.supervisor);
@@ -431,6 +474,9 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     if kernel.landlock < 6 {
         return needs("signals on a kernel before 6.12".to_owned());
+    }
+    if options.may_change() {
+        return needs("rules that may change".to_owned());
     }
     if options.timeout.is_some() {
         return needs("--timeout".to_owned());

@@ -14,9 +14,10 @@ use sandlock_sys::Errno;
 use sandlock_sys::signal::{self, Mask, SignalFd};
 
 use crate::control::{self, Wish};
+use crate::decision::Listening;
 use crate::http::Proxied;
 use crate::names::Names;
-use crate::{LaunchError, Plan};
+use crate::{LaunchError, Plan, RunRules};
 
 /// A run that was launched.
 #[derive(Debug)]
@@ -27,9 +28,19 @@ pub struct Running {
     pub(crate) mask: Mask,
     /// Children that this process had before, which are none of the run's business.
     pub(crate) others: Vec<i32>,
+    pub(crate) services: Services,
+    pub(crate) control: control::Server,
+}
+
+/// What surrounds a run in the launcher.
+#[derive(Debug)]
+pub(crate) struct Services {
     pub(crate) names: Names,
     pub(crate) proxied: Proxied,
-    pub(crate) control: control::Server,
+    /// `None` when they cannot change.
+    pub(crate) rules: Option<RunRules>,
+    /// Who is asked. Dropped when the run is over.
+    pub(crate) listening: Option<Listening>,
 }
 
 impl Drop for Running {
@@ -83,10 +94,16 @@ pub struct Outcome {
 }
 
 impl Running {
+    /// The network rules, in runs where they may change.
+    #[must_use]
+    pub fn rules(&self) -> Option<&RunRules> {
+        self.services.rules.as_ref()
+    }
+
     /// What the names in the rules stand for, as far as it is known by now.
     #[must_use]
     pub fn names(&self) -> &sandlock_policy::Resolved {
-        self.names.known()
+        self.services.names.known()
     }
 
     /// Waits for the end of the command and of its whole tree, and calls `tell` at each event.
@@ -97,9 +114,11 @@ impl Running {
     pub fn wait(&mut self, mut tell: impl FnMut(&Event)) -> Result<Outcome, LaunchError> {
         let mut told = Told::default();
         let watched = self.watch(&mut told, &mut tell);
+        self.services.listening = None;
+        self.services.rules.iter().for_each(RunRules::end);
         // Before the end is told: nothing is asked for a run that is over.
-        self.names.end().into_iter().for_each(|happening| told.happening(happening, &mut tell));
-        let (happened, untold) = self.proxied.end();
+        self.services.names.end().into_iter().for_each(|happening| told.happening(happening, &mut tell));
+        let (happened, untold) = self.services.proxied.end();
         happened.into_iter().for_each(|event| told.event(event, &mut tell));
         told.more_denials += untold;
         let result = watched.map(|(ending, timed_out)| told.outcome(ending, timed_out));
@@ -120,33 +139,46 @@ impl Running {
         let signals = SignalFd::new(&PASSED_ON).map_err(|errno| LaunchError::Launcher(errno.into()))?;
         let mut patience = Patience::new(self.plan.timeout);
         loop {
-            let woken = self.sleep(&signals, earliest(patience.left(), self.control.left()));
+            let woken = self.sleep(&signals, self.left(&patience));
+            self.order_rules();
             if woken.signalled {
                 self.pass_on(&signals);
             }
             if woken.news {
-                self.names.take_news().into_iter().for_each(|happening| told.happening(happening, tell));
+                self.services
+                    .names
+                    .take_news()
+                    .into_iter()
+                    .for_each(|happening| told.happening(happening, tell));
                 // Before the supervisor, and so before the program: what it may connect to is known to be of its name.
-                self.proxied.know(self.names.known());
-                self.control.know(self.names.known());
+                self.services.proxied.know(self.services.names.known());
+                self.control.know(self.services.names.known());
             }
             if self.control.proceed(&woken.control, self.supervisor) == Some(Wish::End) {
                 patience.end_now();
             }
             if woken.judged {
-                self.proxied.take_news().into_iter().for_each(|event| told.event(event, tell));
+                self.services.proxied.take_news().into_iter().for_each(|event| told.event(event, tell));
             }
-            self.names.send_orders(&self.link);
+            self.services.names.send_orders(&self.link);
             if woken.told {
                 match self.link.try_receive::<Report>() {
                     Ok(Some(Report::Started(pid))) => {
                         tell(&Event::Started(pid));
-                        self.control.begin(pid, &self.plan.command, &self.plan.policy, self.names.known());
+                        self.control.begin(
+                            pid,
+                            &self.plan.command,
+                            &self.plan.policy,
+                            self.services.names.known(),
+                        );
                     }
                     Ok(Some(Report::Denied(denied))) => told.denied(denied, tell),
-                    Ok(Some(Report::Enforced(serial))) => self.names.enforced(serial),
-                    Ok(Some(Report::Asking(client))) => self.names.announced(client),
-                    Ok(Some(Report::Redirected { from, to })) => self.proxied.announced(from, to),
+                    Ok(Some(Report::Enforced(serial))) => self.services.names.enforced(serial),
+                    Ok(Some(Report::RulesEnforced(serial))) => {
+                        self.services.rules.iter().for_each(|rules| rules.enforced(serial));
+                    }
+                    Ok(Some(Report::Asking(client))) => self.services.names.announced(client),
+                    Ok(Some(Report::Redirected { from, to })) => self.services.proxied.announced(from, to),
                     // Nobody shows them yet.
                     Ok(Some(Report::Ports(ports))) => self.control.know_ports(ports),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
@@ -167,23 +199,41 @@ impl Running {
         }
     }
 
+    fn left(&self, patience: &Patience) -> Option<Duration> {
+        let passes = self.services.rules.as_ref().and_then(RunRules::next_end);
+        let passes = passes.map(|at| at.saturating_duration_since(Instant::now()));
+        patience.left().into_iter().chain(self.control.left()).chain(passes).min()
+    }
+
+    /// Orders the rules that changed, or passed.
+    fn order_rules(&mut self) {
+        if let Some(order) = self.services.rules.as_ref().and_then(RunRules::order) {
+            if let Order::Rules { rules, .. } = &order {
+                self.services.names.set_rules(rules);
+            }
+            self.services.names.send_later(order);
+        }
+    }
+
     /// Sleeps until the supervisor or the names tell something, a signal came, or the time is up.
     fn sleep(&self, signals: &SignalFd, left: Option<Duration>) -> Woken {
         let left = left
             .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
-        let room = if self.names.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
+        let room = if self.services.names.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
+        let rules = self.services.rules.as_ref().map_or(signals.as_fd(), RunRules::bell);
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.names.bell(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.proxied.bell(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.services.names.bell(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.services.proxied.bell(), PollFlags::IN),
+            PollFd::from_borrowed_fd(rules, PollFlags::IN),
         ];
         fds.extend(self.control.watches().map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted)));
         if poll(&mut fds, left.as_ref()).is_err() {
             return Woken::default();
         }
         let ready: Vec<_> = fds.iter().map(PollFd::revents).collect();
-        let [link, signals, names, proxied, ref control @ ..] = ready[..] else {
+        let [link, signals, names, proxied, _, ref control @ ..] = ready[..] else {
             return Woken::default();
         };
         Woken {
@@ -334,10 +384,6 @@ impl Patience {
     fn ran_out(&self) -> bool {
         self.ran_out
     }
-}
-
-fn earliest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    one.into_iter().chain(other).min()
 }
 
 const GRACE: Duration = Duration::from_secs(1);

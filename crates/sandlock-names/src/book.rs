@@ -68,6 +68,16 @@ impl Book {
         Book { names: HashMap::new(), rules, how, questions: 0 }
     }
 
+    /// Goes by other rules: what they deny is kept from now on, whenever it was learned.
+    pub(crate) fn set_rules(&mut self, rules: Arc<NetworkRules>) {
+        self.rules = rules;
+        for (name, known) in &mut self.names {
+            if is_denied(name, &self.rules) {
+                known.entry.keep();
+            }
+        }
+    }
+
     /// Adds a name of the rules.
     pub(crate) fn add_literal(&mut self, name: &str, addresses: Vec<IpAddr>, life: Duration, now: Instant) {
         let mut entry = Entry::new(self.grace(name), now);

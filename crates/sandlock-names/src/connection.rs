@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::frame::{self, Frames};
 use crate::query::{Asked, NoQuestion};
-use crate::run::{Outcome, Run};
+use crate::run::{Outcome, Run, is_askable};
 
 /// How many connections of the run there can be.
 pub(crate) const MOST_CONNECTIONS: usize = 256;
@@ -67,7 +67,7 @@ async fn reply(run: &Rc<Run>, message: &[u8]) -> Option<Vec<u8>> {
 
 async fn answer(run: &Rc<Run>, asked: &Asked) -> Option<Vec<u8>> {
     let allowed = match asked.name() {
-        Some(name) => run.rules.check_name(&name).map(|()| name),
+        Some(name) => run.check_name(&name).await.map(|()| name),
         None => Err(Denied::Name { name: asked.shown(), forbidden: false }),
     };
     let name = match allowed {
@@ -96,7 +96,7 @@ fn is_told(denied: &Denied) -> bool {
     let Denied::Name { name, .. } = denied else {
         return true;
     };
-    !(name.is_empty() || name == "arpa" || name.ends_with(".arpa"))
+    is_askable(name)
 }
 
 #[cfg(test)]

@@ -100,6 +100,12 @@ impl Entry {
         self.grace == Grace::Ever
     }
 
+    /// Keeps its addresses for the whole run from now on.
+    pub(crate) fn keep(&mut self) {
+        self.grace = Grace::Ever;
+        self.retiring.iter_mut().for_each(|old| old.until = None);
+    }
+
     pub(crate) fn current(&self) -> &[IpAddr] {
         &self.current
     }

@@ -9,6 +9,7 @@ mod book;
 mod chain;
 mod client;
 mod connection;
+mod consult;
 mod entry;
 mod failure;
 mod frame;
@@ -27,6 +28,7 @@ mod system;
 mod take;
 mod upstream;
 
+pub use consult::{Consult, NameAnswer};
 pub use happening::Happening;
 pub use outbox::Outbox;
 pub use resolve::{Resolution, resolve};

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandlock_policy::{Denied, NameRules, NetworkRules};
+use sandlock_policy::{Denied, NameRules, NetworkRules, names_to_resolve};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::book::{Book, Found, MOST_LEARNED};
 use crate::entry::Change;
 use crate::route::has_route;
-use crate::take::Taken;
-use crate::{Answer, Failure, Happening, Outbox, Upstream};
+use crate::take::{Taken, is_denied};
+use crate::{Answer, Consult, Failure, Happening, NameAnswer, Outbox, Upstream};
 
 /// Lookups at once. Each is two queries: of 64 in all, programs have three quarters, so that what they ask for cannot keep
 /// the names of the rules from being refreshed.
@@ -29,6 +29,9 @@ const ENFORCED_LIMIT: Duration = Duration::from_secs(2);
 const NOTHING_FOUND: Duration = Duration::from_secs(1);
 const MOST_NOTHING_FOUND: usize = 1024;
 
+/// How long a program waits for somebody to allow a name. What is said later counts when it asks again.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
 /// How often programs can make something be told in the long run, and how many at once. Nobody reads faster than a
 /// program can ask for what it is refused, and nothing that is told is dropped.
 const TOLD_EVERY: Duration = Duration::from_millis(1);
@@ -38,7 +41,8 @@ type Looked = Result<(), Failure>;
 
 /// The names of one run.
 pub(crate) struct Run {
-    pub(crate) rules: Arc<NetworkRules>,
+    rules: RefCell<Arc<NetworkRules>>,
+    consult: Option<Box<dyn Consult>>,
     pub(crate) how: NameRules,
     pub(crate) book: RefCell<Book>,
     /// Something may be over earlier than it was.
@@ -70,10 +74,12 @@ impl Run {
         upstream: Upstream,
         outbox: Box<dyn Outbox>,
         enforced: watch::Receiver<u64>,
+        consult: Option<Box<dyn Consult>>,
     ) -> Run {
         Run {
             book: RefCell::new(Book::new(Arc::clone(&rules), how)),
-            rules,
+            rules: RefCell::new(rules),
+            consult,
             how,
             changed: Notify::new(),
             refreshing: Semaphore::new(FOR_REFRESHING),
@@ -86,6 +92,42 @@ impl Run {
             nothing_found: RefCell::default(),
             failing: RefCell::default(),
             next_told: Cell::new(Instant::now()),
+        }
+    }
+
+    /// The rules of the moment.
+    pub(crate) fn rules(&self) -> Arc<NetworkRules> {
+        Arc::clone(&self.rules.borrow())
+    }
+
+    /// Goes by other rules from now on. Names that are new in them are asked for at once: a program may know an address
+    /// already.
+    pub(crate) fn set_rules(self: &Rc<Self>, rules: Arc<NetworkRules>) {
+        let before = self.rules.replace(Arc::clone(&rules));
+        self.book.borrow_mut().set_rules(Arc::clone(&rules));
+        let known: HashSet<_> = names_to_resolve(before.iter()).into_iter().map(|(name, _)| name).collect();
+        for (name, _) in names_to_resolve(rules.iter()).into_iter().filter(|(name, _)| !known.contains(name))
+        {
+            let run = Rc::clone(self);
+            tokio::task::spawn_local(async move { drop(run.look_up_once(&name).await) });
+        }
+    }
+
+    /// Whether a program may ask for this name: a rule grants it, or somebody who is asked allows it.
+    pub(crate) async fn check_name(&self, name: &str) -> Result<(), Denied> {
+        let denied = match self.rules().check_name(name) {
+            Err(denied @ Denied::Name { forbidden: false, .. }) if is_askable(name) => denied,
+            checked => return checked,
+        };
+        let Some(consult) = &self.consult else {
+            return Err(denied);
+        };
+        let (answer, said) = NameAnswer::pair();
+        consult.ask(name, answer);
+        match timeout(ANSWER_LIMIT, said).await {
+            // A rule may deny it by now.
+            Ok(Ok(true)) if !is_denied(name, &self.rules()) => Ok(()),
+            _ => Err(denied),
         }
     }
 
@@ -118,7 +160,7 @@ impl Run {
     pub(crate) async fn look_up(&self, name: &str) -> (Looked, Vec<Denied>) {
         match self.upstream.ask(name).await {
             Ok(answer) => {
-                let taken = Taken::of(name, &answer, &self.rules, &self.how, has_route);
+                let taken = Taken::of(name, &answer, &self.rules(), &self.how, has_route);
                 let looked = taken.failure().map_or(Ok(()), Err);
                 if looked.is_ok() {
                     self.learn(name, &answer, taken.addresses);
@@ -243,6 +285,11 @@ impl Run {
     }
 }
 
+/// Not the root, nor reverse lookups: those are of no use to anybody who is asked.
+pub(crate) fn is_askable(name: &str) -> bool {
+    !(name.is_empty() || name == "arpa" || name.ends_with(".arpa"))
+}
+
 /// A lookup that is under way until this is dropped, even by a panic.
 struct UnderWay {
     run: Rc<Run>,
@@ -312,7 +359,7 @@ mod tests {
             let rules = Arc::new(NetworkRules { allow, deny: Vec::new() });
             let upstream = Upstream::server(([127, 0, 0, 1], 1).into());
             let (_, enforced) = watch::channel(0);
-            Rc::new(Run::new(rules, NameRules::default(), upstream, Box::new(Deaf), enforced))
+            Rc::new(Run::new(rules, NameRules::default(), upstream, Box::new(Deaf), enforced, None))
         }
     }
 }

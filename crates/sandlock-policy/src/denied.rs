@@ -96,6 +96,12 @@ pub enum Denied {
     },
     /// UDP to a port whose HTTP requests are looked at: QUIC would go past that.
     Quic(Destination),
+    /// Traffic to a destination: whoever was asked said no.
+    Declined(Destination),
+    /// Traffic to a destination: nobody answered in time, or there was nobody to ask.
+    Unanswered(Destination),
+    /// Executing a file: whoever was asked said no, or nothing in time.
+    Exec(#[serde(with = "crate::lossless::path")] PathBuf),
 }
 
 impl Denied {
@@ -104,7 +110,9 @@ impl Denied {
     #[must_use]
     pub fn hint(&self, names: &Resolved) -> Option<String> {
         match self {
-            Denied::Destination(destination) => destination_hint(destination, names),
+            Denied::Destination(destination)
+            | Denied::Declined(destination)
+            | Denied::Unanswered(destination) => destination_hint(destination, names),
             // Names are what rules are for.
             Denied::UnixPath(path) if NAME_DAEMONS.iter().any(|daemon| path.starts_with(daemon)) => None,
             Denied::UnixPath(path) | Denied::Metadata(path) => {
@@ -124,6 +132,7 @@ impl Denied {
             | Denied::HttpMalformed { .. }
             | Denied::TlsName { .. }
             | Denied::Quic(_)
+            | Denied::Exec(_)
             | Denied::Forbidden(_)
             | Denied::Name { .. }
             | Denied::Answer { .. }
@@ -177,6 +186,9 @@ impl fmt::Display for Denied {
                 write!(f, "tls to {}:{port}{}", escape_terminal(name), refused_by(*forbidden))
             }
             Denied::Quic(destination) => write!(f, "{destination}, which would go past the HTTP rules"),
+            Denied::Declined(destination) => write!(f, "{destination}, which was asked about and refused"),
+            Denied::Unanswered(destination) => write!(f, "{destination}: asked about, and nobody answered"),
+            Denied::Exec(path) => write!(f, "executing {}", shown_path(path)),
         }
     }
 }

@@ -50,6 +50,21 @@ pub(crate) mod duration {
     }
 }
 
+/// For `#[serde(with)]` on a list of byte strings.
+pub(crate) mod list {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|bytes| super::encode(bytes)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let decoded = texts.iter().map(|text| super::decode(text)).collect::<Option<_>>();
+        decoded.ok_or_else(|| de::Error::custom("a backslash that escapes nothing"))
+    }
+}
+
 fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::{
-    Allowed, Denied, Destination, Destinations, KernelPorts, NameState, NetRule, Protocol, Resolved,
+    Allowed, Approval, Denied, Destination, Destinations, KernelPorts, NameState, NetRule, Protocol, Resolved,
 };
 use crate::{Host, NetworkRules, Ports};
 
@@ -61,6 +61,13 @@ impl NetworkPolicy {
         NetworkPolicy { resolver, proxy, ..NetworkPolicy::build(Arc::clone(&self.rules), names) }
     }
 
+    /// Other rules, with what is known of names.
+    #[must_use]
+    pub fn with_rules(&self, rules: impl Into<Arc<NetworkRules>>) -> NetworkPolicy {
+        let (resolver, proxy) = (self.resolver, self.proxy.clone());
+        NetworkPolicy { resolver, proxy, ..NetworkPolicy::build(rules, self.names.clone()) }
+    }
+
     /// Connections to [`RESOLVER`] go to this TCP port of 127.0.0.1.
     #[must_use]
     pub fn with_resolver(self, port: u16) -> NetworkPolicy {
@@ -107,6 +114,31 @@ impl NetworkPolicy {
             }
             _ => Ok(self.by_proxy(self.check(destination)?)),
         }
+    }
+
+    /// Where a connection or a datagram goes that somebody approved who was asked, whether or not a rule grants it.
+    ///
+    /// # Errors
+    /// [`Denied::Forbidden`] when a rule forbids it, [`Denied::Quic`] for UDP to a port whose connections go to the
+    /// proxy: nobody's word opens those.
+    pub fn approved(&self, destination: Destination, _: Approval) -> Result<Route, Denied> {
+        match self.check(destination) {
+            Ok(allowed) => Ok(self.by_proxy(allowed)),
+            Err(Denied::Destination(_)) if self.forbids(destination) => Err(Denied::Forbidden(destination)),
+            Err(Denied::Destination(_))
+                if destination.protocol() == Protocol::Udp && self.is_intercepted(destination.port()) =>
+            {
+                Err(Denied::Quic(destination))
+            }
+            Err(Denied::Destination(_)) => Ok(self.by_proxy(Allowed::new(destination))),
+            Err(denied) => Err(denied),
+        }
+    }
+
+    /// Whether a rule takes `destination` away, whatever grants it.
+    #[must_use]
+    pub fn forbids(&self, destination: Destination) -> bool {
+        self.denied.of(destination.protocol()).contains(destination.address(), destination.port())
     }
 
     fn by_proxy(&self, original: Allowed<Destination>) -> Route {
@@ -316,6 +348,23 @@ mod tests {
         assert_eq!(moved.check(to("10.0.0.1", 80)), Err(Denied::Forbidden(to("10.0.0.1", 80))));
         let gone = policy.with(state("api.test", &[], &[]));
         assert!(gone.check(to("10.0.0.1", 80)).is_err());
+    }
+
+    #[test]
+    fn an_approval_opens_what_no_rule_grants_and_nothing_that_one_forbids() {
+        let yes = crate::Verdict::AllowOnce.approval().unwrap();
+        let policy = proxied(&["1.1.1.1:80"], None);
+        match policy.approved(to("10.0.0.1", 22), yes) {
+            Ok(Route::Direct(allowed)) => assert_eq!(*allowed.get(), to("10.0.0.1", 22)),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(policy.approved(to("10.0.0.1", 80), yes), Ok(Route::Proxy { .. })));
+        assert_eq!(policy.approved(to("10.9.9.9", 22), yes), Err(Denied::Forbidden(to("10.9.9.9", 22))));
+        let quic = Destination::new(Protocol::Udp, [10, 0, 0, 1].into(), 443);
+        assert_eq!(policy.approved(quic, yes), Err(Denied::Quic(quic)));
+        let stricter = policy.with_rules(NetworkRules { allow: Vec::new(), deny: parse(&["10.0.0.1:22"]) });
+        assert!(stricter.approved(to("10.0.0.1", 22), yes).is_err());
+        assert!(matches!(stricter.approved(to("10.0.0.1", 80), yes), Ok(Route::Proxy { .. })));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum Failure {
     Errno(Errno),
     /// The policy says no: one event, one errno.
     Denied(Denied),
+    /// Somebody who was asked said no: one event, and the errno that was chosen, if one was.
+    Declined(Denied, Option<Errno>),
     /// The caller is gone: nobody waits for an answer.
     Gone,
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::{ChildFd, Errno, Tid};
 
 use crate::call::{Call, Failure};
+use crate::decision::Desk;
 use crate::fs::proc;
 use crate::fs::served::ServedFile;
 use crate::message::{Link, Report};
@@ -46,7 +48,10 @@ pub struct Context<'a> {
     proc_root: OnceCell<Option<proc::Root>>,
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
-    link: &'a Link,
+    pub(crate) link: &'a Link,
+    /// In runs where somebody is asked.
+    pub(crate) desk: Option<&'a Arc<Desk>>,
+    groups: RefCell<HashMap<Tid, i32>>,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
@@ -66,6 +71,7 @@ impl<'a> Context<'a> {
         interrupter: &'a Interrupter,
         listener: &'a Listener,
         link: &'a Link,
+        desk: Option<&'a Arc<Desk>>,
         command: i32,
     ) -> Self {
         Context {
@@ -82,6 +88,8 @@ impl<'a> Context<'a> {
             inner_domains: InnerDomains::default(),
             segments: RefCell::default(),
             proc_root: OnceCell::new(),
+            desk,
+            groups: RefCell::default(),
             hung_at: Cell::default(),
             tasks: RefCell::default(),
         }
@@ -98,7 +106,10 @@ impl<'a> Context<'a> {
         if let Some(task) = tasks.get(&call.tid) {
             match task.descriptor(fd) {
                 // The number was given to another thread since: the handle proves it by finding nobody.
-                Err(Errno::SRCH) => tasks.remove(&call.tid),
+                Err(Errno::SRCH) => {
+                    self.groups.borrow_mut().remove(&call.tid);
+                    tasks.remove(&call.tid)
+                }
                 result => return Ok(result?),
             };
         }
@@ -116,10 +127,25 @@ impl<'a> Context<'a> {
         if self.needs.thread_handles {
             if tasks.len() >= MOST_HANDLES {
                 tasks.clear();
+                self.groups.borrow_mut().clear();
             }
             tasks.insert(call.tid, task);
         }
         Ok(pinned)
+    }
+
+    /// The process that a thread belongs to, asked of the machine by `ask` unless its handle is kept: a handle that finds
+    /// its thread proves that the number means what it meant.
+    pub(crate) fn group_of(&self, tid: Tid, ask: impl FnOnce() -> Option<i32>) -> Option<i32> {
+        let mut groups = self.groups.borrow_mut();
+        if let Some(group) = groups.get(&tid) {
+            return Some(*group);
+        }
+        let group = ask()?;
+        if self.tasks.borrow().contains_key(&tid) {
+            groups.insert(tid, group);
+        }
+        Some(group)
     }
 
     /// Makes a call that may block for a moment; then it fails with EINTR.
@@ -174,8 +200,7 @@ impl<'a> Context<'a> {
         self.ports.as_ref().map_or(real, |ports| ports.virtual_port(protocol, real))
     }
 
-    /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the
-    /// connection is nobody's, and is closed.
+    /// Tells the launcher something. If it does not keep up, it goes without.
     pub(crate) fn announce(&self, report: Report) {
         let _ = self.link.try_send(&report);
     }

@@ -3,11 +3,11 @@
 
 use rustix::fs::{FileType, Mode, Stat};
 
-/// The mode of a control socket. The kernel gives the sticky bit no meaning on a socket, and others do not set it.
-pub const MARKED: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::SVTX);
+/// The mode of a control socket. The kernel gives the set-group-id and sticky bits no meaning on a socket, and nobody sets
+/// just these.
+pub const MARKED: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::SGID).union(Mode::SVTX);
 
 /// Whether this is a control socket: its mode is changed by nobody inside.
 pub(crate) fn is_marked(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Socket
-        && Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX)
+    FileType::from_raw_mode(stat.st_mode) == FileType::Socket && Mode::from_raw_mode(stat.st_mode) == MARKED
 }

@@ -7,6 +7,7 @@
 mod call;
 mod context;
 mod control_socket;
+pub mod decision;
 mod fs;
 pub mod message;
 mod net;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
-use sandlock_policy::{Denied, NameState, Protocol};
+use sandlock_policy::{Denied, NameState, NetworkRules, Protocol};
 use sandlock_sys::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,13 @@ pub enum Order {
         /// The name, and what it stands for; without any address it is forgotten.
         state: NameState,
     },
+    /// These are the network rules from now on.
+    Rules {
+        /// What [`Report::RulesEnforced`] is to say.
+        serial: u64,
+        /// All of them.
+        rules: NetworkRules,
+    },
 }
 
 /// From the supervisor to the launcher.
@@ -36,8 +43,10 @@ pub enum Report {
     Denied(Denied),
     /// The command was stopped, as by Ctrl-Z.
     Stopped,
-    /// Every later check goes by the order of this number, and by all before.
+    /// Every later check goes by the order about a name of this number, and by all before.
     Enforced(u64),
+    /// Every later check goes by the rules of this number.
+    RulesEnforced(u64),
     /// A connection that was led to the run's own resolver comes from this address.
     Asking(SocketAddr),
     /// A connection that was led to the run's own proxy.

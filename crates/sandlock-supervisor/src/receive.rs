@@ -13,6 +13,7 @@ use sandlock_sys::{Errno, process};
 
 use crate::call::{Call, Done, Failure, Handler};
 use crate::context::Context;
+use crate::decision;
 use crate::message::{Link, Report};
 use crate::waiting::WaitingCall;
 
@@ -49,7 +50,13 @@ pub(crate) fn receive(
             Some(handler) => handler(cx, &call),
             None => Err(Errno::NOSYS.into()),
         }));
-        match outcome.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
+        let outcome = outcome.unwrap_or(Err(Failure::Errno(Errno::PERM)));
+        // Whoever is asked about refusals is asked before they are told.
+        let outcome = match outcome {
+            Err(Failure::Denied(denied)) => decision::denied(cx, &call, denied),
+            outcome => outcome,
+        };
+        match outcome {
             Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
             Ok(Done::Partly(value, denied)) => {
                 events.report(denied);
@@ -69,16 +76,23 @@ pub(crate) fn receive(
                 events.report(denied);
                 listener.answer(call.id, Err(errno));
             }
+            Err(Failure::Declined(denied, errno)) => {
+                let errno = errno.unwrap_or_else(|| errno_of(&denied));
+                events.report(denied);
+                listener.answer(call.id, Err(errno));
+            }
             Err(Failure::Gone) => {}
         }
     }
 }
 
 /// What a program sees of a denial.
-fn errno_of(denied: &Denied) -> Errno {
+pub(crate) fn errno_of(denied: &Denied) -> Errno {
     match denied {
         Denied::Destination(_)
         | Denied::Forbidden(_)
+        | Denied::Declined(_)
+        | Denied::Unanswered(_)
         | Denied::Quic(_)
         | Denied::UnixPath(_)
         | Denied::UnixAbstract(_) => Errno::CONNREFUSED,

@@ -22,6 +22,7 @@ use sandlock_sys::{Errno, privileges, process};
 
 use crate::call::Handler;
 use crate::context::{Context, Given};
+use crate::decision::{Decisions, Desk};
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::receive::{Events, ToWaiting, receive};
@@ -53,6 +54,8 @@ pub struct Supervisor<'a> {
     pub writable: Vec<PathBuf>,
     /// Files of the run's own, besides those about names.
     pub served: Vec<ServedFile>,
+    /// Whom calls are asked about, and which.
+    pub decisions: Option<Decisions>,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -84,6 +87,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         published,
         writable,
         served,
+        decisions,
     } = supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
@@ -97,6 +101,13 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let to_waiting =
         ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
     let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
+    let network = Arc::new(ArcSwap::from_pointee(network));
+    let desk = decisions.map(|decisions| {
+        let (network, reports, unreported) =
+            (Arc::clone(&network), Arc::clone(link), Arc::clone(&unreported));
+        Desk::new(decisions, network, reports, unreported).map(Arc::new)
+    });
+    let desk = desk.transpose().map_err(at(Step::Supervisor))?;
 
     let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
     process::close_on_exec_except(&keep).map_err(at(Step::Supervisor))?;
@@ -106,12 +117,12 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     if let Ok(nothing) = nothing {
         release_standard_descriptors(&nothing);
     }
-    let network = Arc::new(ArcSwap::from_pointee(network));
     let listener = Arc::new(started.listener);
     // Only now, while the command loads: its calls wait until somebody receives them.
     let receiver = Arc::clone(&listener);
     let checked_by = Arc::clone(&network);
     let pid = started.pid;
+    let asked_at = desk.clone();
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
         // The directory and the mask that names are made by are the caller's, each time.
         let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
@@ -124,7 +135,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             writable: &writable,
             served: &served,
         };
-        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link, pid);
+        let desk = asked_at.as_ref();
+        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
         receive(&cx, &receiver, &table, &events, &to_waiting);
     });
     if let Err(error) = spawned {
@@ -137,7 +149,9 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let company = Company {
         link,
         network,
+        desk,
         to_confirm: Cell::new(None),
+        rules_to_confirm: Cell::new(None),
         signals,
         listener,
         interrupter,
@@ -190,6 +204,10 @@ struct Company<'a> {
     network: Arc<ArcSwap<NetworkPolicy>>,
     /// The last order about a name that the launcher has not been told of as enforced; it stands for those before.
     to_confirm: Cell<Option<u64>>,
+    /// The same for orders of rules.
+    rules_to_confirm: Cell<Option<u64>>,
+    /// Where answers come in for calls that are held.
+    desk: Option<Arc<Desk>>,
     signals: SignalFd,
     listener: Arc<Listener>,
     interrupter: Interrupter,
@@ -224,6 +242,11 @@ impl Company<'_> {
         {
             self.to_confirm.set(None);
         }
+        if let Some(serial) = self.rules_to_confirm.get()
+            && self.link.try_send(&Report::RulesEnforced(serial)) != Err(Errno::AGAIN)
+        {
+            self.rules_to_confirm.set(None);
+        }
     }
 
     /// Sleeps until something happens; calls that wait proceed. Says whether a child changed, an order came, a
@@ -233,19 +256,27 @@ impl Company<'_> {
             tv_sec: patience.as_secs() as i64,
             tv_nsec: i64::from(patience.subsec_nanos()),
         });
-        let room = if self.to_confirm.get().is_some() { PollFlags::OUT } else { PollFlags::empty() };
+        let confirms = self.to_confirm.get().is_some() || self.rules_to_confirm.get().is_some();
+        let room = if confirms { PollFlags::OUT } else { PollFlags::empty() };
+        // Only while a call may be held: else an answer would wake this thread as well as the one that waits for it.
+        let desk = self.desk.as_ref().filter(|desk| calls.any() && !desk.is_closed());
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
         ];
+        let watched = fds.len() + usize::from(desk.is_some());
+        fds.extend(desk.map(|desk| PollFd::from_borrowed_fd(desk.source(), PollFlags::IN)));
         fds.extend(calls.watches().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         if poll(&mut fds, patience.as_ref()).is_err() {
             // EINTR. Nothing can be said of the descriptors.
             return (false, false, false);
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let mut watched = ready[3..].iter();
+        if let Some(desk) = desk {
+            desk.take_in();
+        }
+        let mut watched = ready[watched..].iter();
         calls.proceed(&self.listener, &self.interrupter, || watched.next() == Some(&true));
         (ready[0], ready[1], ready[2])
     }
@@ -280,6 +311,10 @@ impl Company<'_> {
                 // This thread alone changes it. The other one looks without a lock, and sees the old or the new.
                 self.network.store(Arc::new(self.network.load().with(state)));
                 self.to_confirm.set(Some(serial));
+            }
+            Ok(Some(Order::Rules { serial, rules })) => {
+                self.network.store(Arc::new(self.network.load().with_rules(rules)));
+                self.rules_to_confirm.set(Some(serial));
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(None) | Err(_) => return Err(()),

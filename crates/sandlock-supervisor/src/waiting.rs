@@ -28,6 +28,11 @@ pub trait Waiting: Send {
     /// What an interruption by a signal makes of it: `None` is the kernel's choice between EINTR and a restart,
     /// a value is what was done so far. Asked once, at the end.
     fn interrupted(&self) -> Option<i64>;
+
+    /// Whether an attempt that is done leaves the call to the kernel.
+    fn continues(&self) -> bool {
+        false
+    }
 }
 
 /// What an attempt works with.
@@ -56,6 +61,11 @@ impl WaitingCalls {
     pub(crate) fn add(&mut self, call: WaitingCall) {
         self.calls.push(call);
         self.next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
+    }
+
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// What to poll for, one entry for each call that can be polled.
@@ -87,7 +97,10 @@ impl WaitingCalls {
             };
             let turn = Turn { interrupter, caller_waits: &|| listener.is_waiting(call.id) };
             if try_it && let Some(result) = call.waiting.attempt(&turn) {
-                listener.answer(call.id, result);
+                match call.waiting.continues() {
+                    true => listener.answer_continue(call.id),
+                    false => listener.answer(call.id, result),
+                }
                 return false;
             }
             if call.waiting.deadline().is_some_and(|at| at <= now) {

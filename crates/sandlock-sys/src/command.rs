@@ -30,9 +30,16 @@ pub struct Command<'a> {
     pub wait_killable: bool,
     /// The signal mask that it starts with.
     pub mask: Mask,
+    /// What the execution of the command carries in registers that the kernel does not look at: see [`ExecKey`].
+    pub exec_key: Option<ExecKey>,
     /// The limit on open descriptors that it starts with (soft, hard), if the caller changed its own.
     pub open_files: Option<(u64, u64)>,
 }
+
+/// Random words by which a filter that traps executions lets the command's own through: nobody could answer it, since
+/// whoever started the command sleeps until it has executed. They are in the fourth to sixth argument of `execve`, which
+/// has three. The program never sees them: exec clears the registers and the memory that they came from.
+pub type ExecKey = [u32; 3];
 
 /// A command that was started.
 #[derive(Debug)]
@@ -231,14 +238,25 @@ fn execute(
     environment: &Pointers<'_>,
 ) -> Errno {
     let program = command.program.as_ptr();
-    // SAFETY: a NUL-terminated path and two null-terminated arrays of such strings, all alive.
-    unsafe { libc::execve(program, arguments.as_ptr(), environment.as_ptr()) };
-    let errno = last_errno();
+    let errno = execve(program, arguments.as_ptr(), environment.as_ptr(), command.exec_key);
     if errno == Errno::NOEXEC {
-        // SAFETY: as above; the first string of `script` is the shell's path.
-        unsafe { libc::execve(c"/bin/sh".as_ptr(), script.as_ptr(), environment.as_ptr()) };
+        return execve(c"/bin/sh".as_ptr(), script.as_ptr(), environment.as_ptr(), command.exec_key);
     }
     errno
+}
+
+/// All pointers are to live strings and null-terminated arrays of such: `execute` has no others.
+fn execve(
+    path: *const libc::c_char,
+    arguments: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
+    key: Option<ExecKey>,
+) -> Errno {
+    let [first, second, third] = key.unwrap_or_default();
+    // SAFETY: a NUL-terminated path and two null-terminated arrays of such strings, see above; the kernel does not look
+    // at what follows.
+    unsafe { libc::syscall(libc::SYS_execve, path, arguments, environment, first, second, third) };
+    last_errno()
 }
 
 /// A null-terminated array of pointers to strings that it borrows.

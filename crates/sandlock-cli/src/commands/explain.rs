@@ -42,7 +42,7 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
         text.push_str(&format!("command\n  {}\n\n", shown(plan.program())));
     }
     let rules = [plan.explain_network(), plan.explain_http()].concat();
-    text.push_str(&network(&rules, plan.policy(), args.flags.kernel_only));
+    text.push_str(&network(&rules, plan.policy(), &args.flags));
     text.push_str(&http(&plan, &args.flags));
     text.push_str(&ports(&plan, &args.flags));
     text.push_str(&files(&plan, home.as_deref()));
@@ -51,7 +51,7 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
     Ok(text)
 }
 
-fn network(rules: &[Explanation], policy: &Policy, kernel_only: bool) -> String {
+fn network(rules: &[Explanation], policy: &Policy, flags: &RunFlags) -> String {
     let mut text = String::from("network\n");
     for rule in rules {
         text.push_str(&format!("  {}\n", rule.rule));
@@ -76,7 +76,12 @@ fn network(rules: &[Explanation], policy: &Policy, kernel_only: bool) -> String 
         );
     }
     let rest = if rules.is_empty() { "every destination" } else { "every other destination" };
-    let answer = if kernel_only { "refused by the kernel, without a report" } else { "refused and reported" };
+    let answer = match (flags.kernel_only, &flags.ask) {
+        (true, _) => "refused by the kernel, without a report",
+        (_, ask) if ask.ask => "asked about on the terminal",
+        (_, ask) if ask.any() => "what a program is asked about",
+        _ => "refused and reported",
+    };
     text.push_str(&format!("  {rest} is {answer}\n"));
     text
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use sandlock_core::{Ending, Plan};
 
 use crate::args::RunArgs;
+use crate::ask::Asker;
 use crate::failure::Failure;
 use crate::{exit, output, report};
 
@@ -18,13 +19,21 @@ fn start(args: RunArgs) -> Result<ExitCode, Failure> {
     let RunArgs { flags, command } = args;
     let name = flags.name.clone().map(Into::into).or_else(|| command.first().cloned()).unwrap_or_default();
     let (kernel_only, limit) = (flags.kernel_only, flags.timeout);
-    let plan = Plan::new(flags.into_options(command)?)?;
+    let shown = name.to_string_lossy().into_owned();
+    let asker = flags.ask.clone().into_asker(shown, flags.policy.profile.last().cloned())?;
+    let mut options = flags.into_options(command)?;
+    if let Some(asker) = &asker {
+        options = options.on_decision(asker.decisions());
+    }
+    let plan = Plan::new(options)?;
     if kernel_only {
         return Err(plan.execute_in_place().into());
     }
     let hidden = plan.working_directory_hidden();
     let mut running = plan.launch()?;
-    let outcome = running.wait(|_| {})?;
+    let outcome = running.wait(|_| {});
+    asker.iter().for_each(Asker::end);
+    let outcome = outcome?;
     output::say(&report::of(&name.to_string_lossy(), &outcome, running.names(), limit));
     // Said only where it may be the reason: a program that cannot read where it stands says little.
     if hidden && outcome.ending != Ending::Exited(0) {

@@ -13,7 +13,7 @@ use super::message::{HEADER, Header, Message};
 use super::send::{read_all, refuse_compat, send_one};
 use super::sending::{MSG_DONTWAIT, MSG_FASTOPEN, MSG_ZEROCOPY};
 use super::socket::Socket;
-use super::target::Target;
+use super::target::{Judged, Target};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::waiting::{Turn, Waiting};
@@ -103,7 +103,7 @@ impl Batch<'_> {
         let message = entry.header.read_message(self.call.tid)?;
         let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
         let flags = if first { self.flags } else { self.flags | MSG_DONTWAIT };
-        match send_one(self.cx, self.call, socket, self.kind, message, flags)? {
+        match send_one(self.cx, self.call, socket, self.kind, message, flags, first)? {
             Done::Wait(waiting) => {
                 Ok(Done::Wait(Box::new(FirstOfBatch { waiting, call: *self.call, told_at: entry.told_at })))
             }
@@ -164,13 +164,17 @@ impl Batch<'_> {
     fn check_leading(&self, messages: &[Message]) -> (Vec<Vec<u8>>, Vec<Control>) {
         let (mut names, mut controls) = (Vec::new(), Vec::new());
         for message in messages {
-            let target = match Target::check(self.cx, self.call, self.kind, message.name.as_ref()) {
-                Ok(target) if !matches!(target, Target::Nowhere(..)) => target,
+            let to = match Target::check(self.cx, self.call, self.kind, message.name.as_ref()) {
+                Ok(to) if !matches!(to, Judged::Target(Target::Nowhere(..))) => to,
                 _ => break,
             };
             let control = message.control.clone();
             let socket = self.socket.as_fd();
-            let Ok(control) = Control::check(self.cx, self.call, socket, self.kind, &target, control) else {
+            let Ok(control) = Control::check(self.cx, self.call, socket, self.kind, &to, control) else {
+                break;
+            };
+            // What is to be asked about is, alone, as the first of the next window.
+            let Judged::Target(target) = to else {
                 break;
             };
             names.push(target.name());

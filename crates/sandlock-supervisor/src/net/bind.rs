@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use sandlock_policy::{Allowed, LocalPort, Protocol};
+use sandlock_policy::{Allowed, LocalPort, Matter, Protocol};
 use sandlock_sys::Errno;
 
 use super::address::RawAddress;
@@ -10,6 +10,7 @@ use super::socket::Socket;
 use super::{netlink, port_space, unix_bind};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::decision::{Hands, asks_about_binds, decide};
 use crate::table::Binding;
 
 /// `bind(fd, address, length)`.
@@ -24,6 +25,16 @@ pub(crate) fn bind(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     cx.confirm(call)?;
     let kind = kind?;
     let allowed = check(cx, kind, &address)?;
+    if let Some(local) = allowed.as_ref().map(Allowed::get)
+        && asks_about_binds(cx)
+    {
+        let matter = Matter::Bind { protocol: local.protocol, port: local.port };
+        let go_on = move |_, hands: &Hands<'_>| match (hands.caller_waits)() {
+            true => perform(socket.as_fd(), &address, allowed),
+            false => Err(Failure::Gone),
+        };
+        return decide(cx, call, matter, Box::new(go_on));
+    }
     if cx.needs.binding == Binding::Guarded {
         // Whatever memory says by now and whichever socket the descriptor is: no UDP socket can be here, and on TCP
         // ports and on the names of unix sockets Landlock decides. The look was for the sake of the report.

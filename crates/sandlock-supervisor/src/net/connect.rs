@@ -16,6 +16,7 @@ use super::socket::{Family, Socket};
 use super::{netlink, unix};
 use crate::call::{Call, Done, Failure};
 use crate::context::{Context, PATIENCE};
+use crate::decision::{Hands, Standing, decide, standing};
 use crate::message::Report;
 use crate::waiting::{Turn, Waiting};
 
@@ -30,7 +31,7 @@ pub(crate) fn connect(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let address = RawAddress::read(call.tid, call.pointer(1), call.int(2))?;
     cx.confirm(call)?;
     match kind? {
-        Socket::Internet { family, protocol } => internet(cx, socket, &address, family, protocol),
+        Socket::Internet { family, protocol } => internet(cx, call, socket, &address, family, protocol),
         Socket::Unix(kind) => unix::connect(cx, call, socket, kind, &address),
         Socket::Netlink => netlink::connect(&socket, &address),
     }
@@ -38,6 +39,7 @@ pub(crate) fn connect(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 
 fn internet(
     cx: &Context<'_>,
+    call: &Call,
     socket: OwnedFd,
     address: &RawAddress,
     family: Family,
@@ -64,10 +66,46 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    let own = cx
-        .own(&destination)
-        .map_or_else(|| cx.network.load().route(destination), |own| Ok(Route::Direct(own)));
-    let (destination, mut announcement) = match own? {
+    let waits = || cx.confirm(call).is_ok();
+    if let Some(own) = cx.own(&destination) {
+        return go(&Hands::of_context(cx, &waits), socket, form, protocol, Route::Direct(own));
+    }
+    match standing(cx, destination) {
+        Standing::ByRules => {
+            let route = cx.network.load().route(destination)?;
+            go(&Hands::of_context(cx, &waits), socket, form, protocol, route)
+        }
+        Standing::Approved(approval) => {
+            let route = cx.network.load().approved(destination, approval)?;
+            go(&Hands::of_context(cx, &waits), socket, form, protocol, route)
+        }
+        Standing::Open(matter) => {
+            // A connection that stands, or is being made, is answered by the kernel: it was asked about when it began.
+            if protocol == Protocol::Tcp {
+                match cx.briefly(true, || connect_to_no_family(socket.as_fd())) {
+                    Err(Errno::AFNOSUPPORT | Errno::INTR) => {}
+                    Ok(()) => return Ok(Done::Value(0)),
+                    Err(other) => return Err(other.into()),
+                }
+            }
+            let go_on = move |approval, hands: &Hands<'_>| {
+                let route = hands.network.load().approved(destination, approval)?;
+                go(hands, socket, form, protocol, route)
+            };
+            decide(cx, call, matter, Box::new(go_on))
+        }
+    }
+}
+
+/// Connects to where the check said.
+fn go(
+    hands: &Hands<'_>,
+    socket: OwnedFd,
+    form: Form,
+    protocol: Protocol,
+    route: Route,
+) -> Result<Done, Failure> {
+    let (destination, mut announcement) = match route {
         Route::Direct(destination) => (destination, None),
         Route::Resolver(resolver) => (resolver, Some(Announcement::Asking)),
         Route::Proxy { to, original } => {
@@ -75,7 +113,7 @@ fn internet(
         }
     };
     if announcement.is_some() {
-        match cx.briefly(true, || connect_to_no_family(socket.as_fd())) {
+        match hands.briefly(true, || connect_to_no_family(socket.as_fd())) {
             Err(Errno::AFNOSUPPORT) => {}
             // A connection that is being made was announced when it was begun. Once more would be once too often: for
             // whoever has the same port next.
@@ -85,11 +123,11 @@ fn internet(
         }
     }
     let connect = Connect { socket, destination, form, deadline: None };
-    let begun = begin(cx, &connect, protocol);
+    let begun = begin(hands, &connect, protocol);
     if let Some(announcement) = announcement
         && matches!(begun, Ok(()) | Err(Errno::INPROGRESS | Errno::INTR))
     {
-        announce(cx, connect.socket.as_fd(), announcement);
+        announce(hands, connect.socket.as_fd(), announcement);
     }
     match begun {
         Ok(()) => Ok(Done::Value(0)),
@@ -102,13 +140,13 @@ fn internet(
 }
 
 /// Connects; EINTR when that would block for longer than a moment.
-fn begin(cx: &Context<'_>, connect: &Connect, protocol: Protocol) -> Result<(), Errno> {
+fn begin(hands: &Hands<'_>, connect: &Connect, protocol: Protocol) -> Result<(), Errno> {
     // A datagram socket connects at once, and so does what is not to block.
     if protocol != Protocol::Tcp || !blocks(connect.socket.as_fd())? {
         return connect.once();
     }
     let on_this_machine = connect.destination.get().address().is_loopback();
-    cx.briefly(on_this_machine, || connect.once())
+    hands.briefly(on_this_machine, || connect.once())
 }
 
 /// What the launcher is told of a connection that was led to it.
@@ -121,12 +159,12 @@ enum Announcement {
 
 /// Tells by its own address which connection comes to the resolver or the proxy: the kernel has chosen one by now, if
 /// the program had not. They see IPv4 where the socket's address is a mapped one.
-fn announce(cx: &Context<'_>, socket: BorrowedFd<'_>, announcement: Announcement) {
+fn announce(hands: &Hands<'_>, socket: BorrowedFd<'_>, announcement: Announcement) {
     if let Ok(own) = rustix::net::getsockname(socket)
         && let Ok(own) = SocketAddr::try_from(own)
     {
         let from = SocketAddr::new(own.ip().to_canonical(), own.port());
-        cx.announce(match announcement {
+        hands.announce(&match announcement {
             Announcement::Asking => Report::Asking(from),
             Announcement::Redirected { wanted } => Report::Redirected { from, to: wanted },
         });

@@ -9,7 +9,7 @@ use sandlock_policy::Protocol;
 use sandlock_sys::{ChildFd, Errno};
 
 use super::socket::{Family, Socket, UnixKind};
-use super::target::Target;
+use super::target::Judged;
 use crate::call::{Call, Failure};
 use crate::context::Context;
 
@@ -21,7 +21,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Judges the control messages in `bytes`, which were read from the caller, of a message to `target`.
+    /// Judges the control messages in `bytes`, which were read from the caller, of a message to `to`.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl Control {
         call: &Call,
         socket: BorrowedFd<'_>,
         kind: Socket,
-        target: &Target,
+        to: &Judged,
         bytes: Vec<u8>,
     ) -> Result<Self, Failure> {
         if bytes.len() < HEADER {
@@ -40,7 +40,7 @@ impl Control {
         }
         match kind {
             Socket::Internet { family, protocol } => {
-                let to_v4 = || family == Family::V4 || target.is_v4(socket);
+                let to_v4 = || family == Family::V4 || to.is_v4(socket);
                 Ok(Control { bytes: labels(bytes, family, protocol, to_v4)?, _descriptors: Vec::new() })
             }
             // unix_seqpacket_sendmsg looks for its peer before it looks at the rest.

@@ -3,16 +3,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use sandlock_policy::{Destination, Matter};
 use sandlock_sys::{ChildPtr, Errno, memory};
 
-use super::address::{LONGEST, RawAddress};
+use super::address::{Form, LONGEST, RawAddress};
 use super::control::Control;
 use super::message::{Header, LONGEST_CALL, Message, may_be_a_users};
 use super::sending::Sending;
 use super::socket::Socket;
-use super::target::Target;
+use super::target::{Judged, Target};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::decision::{Hands, decide};
 
 /// `sendto(fd, buffer, length, flags, address, length)`.
 pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
@@ -39,20 +41,19 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     }
     let together = together && read == bytes.len();
     let address = RawAddress::from_bytes(&bytes[..name_len]);
-    let target = Target::check(cx, call, kind, Some(&address))?;
-    let sending = Sending {
-        socket,
-        kind,
-        target,
-        control: Control::default(),
-        tid: call.tid,
-        parts: vec![payload],
-        // "MSG_INTERNAL_SENDMSG_FLAGS": a flag of the kernel's own is passed over here.
-        flags: call.int(3) as u32 & !MSG_CMSG_COMPAT,
-        done: 0,
-        deadline: None,
-    };
-    sending.begin(together.then_some(&bytes[name_len..]), &|| cx.confirm(call).is_ok())
+    let to = Target::check(cx, call, kind, Some(&address))?;
+    // "MSG_INTERNAL_SENDMSG_FLAGS": a flag of the kernel's own is passed over here.
+    let flags = call.int(3) as u32 & !MSG_CMSG_COMPAT;
+    let (tid, parts, control) = (call.tid, vec![payload], Control::default());
+    let to_target =
+        move |target| Sending { socket, kind, target, control, tid, parts, flags, done: 0, deadline: None };
+    match to {
+        Judged::Target(target) => {
+            let payload = together.then_some(&bytes[name_len..]);
+            to_target(target).begin(payload, &|| cx.confirm(call).is_ok())
+        }
+        Judged::Open { matter, destination, form } => ask(cx, call, matter, destination, form, to_target),
+    }
 }
 
 /// `sendmsg(fd, message, flags)`.
@@ -61,7 +62,7 @@ pub(crate) fn sendmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let socket = cx.pin(call, call.descriptor(0))?;
     let kind = Socket::of(socket.as_fd())?;
     let message = Header::read(call.tid, call.pointer(1))?.read_message(call.tid)?;
-    send_one(cx, call, socket, kind, message, call.int(2) as u32)
+    send_one(cx, call, socket, kind, message, call.int(2) as u32, true)
 }
 
 pub(super) fn send_one(
@@ -71,13 +72,36 @@ pub(super) fn send_one(
     kind: Socket,
     message: Message,
     flags: u32,
+    may_be_held: bool,
 ) -> Result<Done, Failure> {
-    let target = Target::check(cx, call, kind, message.name.as_ref())?;
-    let control = Control::check(cx, call, socket.as_fd(), kind, &target, message.control)?;
-    let parts = message.parts;
-    let sending =
-        Sending { socket, kind, target, control, tid: call.tid, parts, flags, done: 0, deadline: None };
-    sending.begin(None, &|| cx.confirm(call).is_ok())
+    let to = Target::check(cx, call, kind, message.name.as_ref())?;
+    let control = Control::check(cx, call, socket.as_fd(), kind, &to, message.control)?;
+    let (tid, parts) = (call.tid, message.parts);
+    let to_target =
+        move |target| Sending { socket, kind, target, control, tid, parts, flags, done: 0, deadline: None };
+    match to {
+        Judged::Target(target) => to_target(target).begin(None, &|| cx.confirm(call).is_ok()),
+        Judged::Open { matter, destination, form } if may_be_held => {
+            ask(cx, call, matter, destination, form, to_target)
+        }
+        Judged::Open { .. } => Err(Errno::AGAIN.into()),
+    }
+}
+
+/// Asks about a destination; the payload is read again when the answer is there, since it decides nothing.
+fn ask(
+    cx: &Context<'_>,
+    call: &Call,
+    matter: Matter,
+    destination: Destination,
+    form: Form,
+    to_target: impl FnOnce(Target) -> Sending + Send + 'static,
+) -> Result<Done, Failure> {
+    let go_on = move |approval, hands: &Hands<'_>| {
+        let target = Target::approved(&hands.network.load(), destination, form, approval)?;
+        to_target(target).begin(None, hands.caller_waits)
+    };
+    decide(cx, call, matter, Box::new(go_on))
 }
 
 /// Reads `wanted` parts one after the other; nothing wanted is nothing read.

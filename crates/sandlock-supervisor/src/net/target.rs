@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-use sandlock_policy::{Allowed, Destination};
+use sandlock_policy::{Allowed, Approval, Denied, Destination, Matter, NetworkPolicy, Route};
 use sandlock_sys::Errno;
 
 use super::address::{AF_UNSPEC, Form, Meaning, RawAddress, socket_address_bytes};
@@ -12,6 +12,7 @@ use super::socket::{Socket, UnixKind};
 use super::unix::{self, Peer};
 use crate::call::{Call, Failure};
 use crate::context::Context;
+use crate::decision::{Standing, standing};
 
 /// Where a message may go.
 #[derive(Debug)]
@@ -29,8 +30,32 @@ pub(crate) enum Target {
     Unwanted,
 }
 
+/// What a look at a name came to.
+pub(crate) enum Judged {
+    /// This is where the message may go.
+    Target(Target),
+    /// It is to be asked about.
+    Open { matter: Matter, destination: Destination, form: Form },
+}
+
+impl From<Target> for Judged {
+    fn from(target: Target) -> Self {
+        Judged::Target(target)
+    }
+}
+
+impl Judged {
+    /// As [`Target::is_v4`].
+    pub(crate) fn is_v4(&self, socket: BorrowedFd<'_>) -> bool {
+        match self {
+            Judged::Target(target) => target.is_v4(socket),
+            Judged::Open { destination, .. } => destination.address().is_ipv4(),
+        }
+    }
+}
+
 impl Target {
-    /// Judges a name (`None` when the message has none).
+    /// Judges a name (`None` when the message has none). What is to be asked about is not judged yet.
     ///
     /// # Errors
     ///
@@ -40,30 +65,53 @@ impl Target {
         call: &Call,
         kind: Socket,
         name: Option<&RawAddress>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Judged, Failure> {
         let Some(name) = name else {
-            return Ok(Target::Connected);
+            return Ok(Target::Connected.into());
         };
-        match kind {
+        let target = match kind {
             // tcp_sendmsg and unix_seqpacket_sendmsg do not look at a name.
-            _ if kind.is_tcp() => Ok(Target::Connected),
-            Socket::Unix(UnixKind::SeqPacket) => Ok(Target::Connected),
-            Socket::Unix(UnixKind::Stream) if name.bytes().is_empty() => Ok(Target::Connected),
-            Socket::Unix(UnixKind::Stream) => Ok(Target::Unwanted),
+            _ if kind.is_tcp() => Target::Connected,
+            Socket::Unix(UnixKind::SeqPacket) => Target::Connected,
+            Socket::Unix(UnixKind::Stream) if name.bytes().is_empty() => Target::Connected,
+            Socket::Unix(UnixKind::Stream) => Target::Unwanted,
             Socket::Unix(UnixKind::Datagram) => {
-                Ok(Target::Unix(sandlock_policy::check_unix(Peer::resolve(cx, call, name)?)?))
+                Target::Unix(sandlock_policy::check_unix(Peer::resolve(cx, call, name)?)?)
             }
             Socket::Netlink => {
                 netlink::kernel(name)?;
-                Ok(Target::Kernel)
+                Target::Kernel
             }
             Socket::Internet { family, protocol } => match name.for_send(family, protocol) {
-                Ok(None | Some(Meaning::Disconnect)) => Ok(Target::Connected),
-                Ok(Some(Meaning::Place(destination, form))) => {
-                    Ok(Target::Internet(cx.check_datagram(destination)?, form))
-                }
-                Err(errno) => Ok(Target::Nowhere(*name, errno)),
+                Ok(None | Some(Meaning::Disconnect)) => Target::Connected,
+                Ok(Some(Meaning::Place(destination, form))) => match standing(cx, destination) {
+                    Standing::ByRules => Target::Internet(cx.check_datagram(destination)?, form),
+                    Standing::Approved(approval) => {
+                        Target::approved(&cx.network.load(), destination, form, approval)?
+                    }
+                    Standing::Open(matter) => return Ok(Judged::Open { matter, destination, form }),
+                },
+                Err(errno) => Target::Nowhere(*name, errno),
             },
+        };
+        Ok(target.into())
+    }
+
+    /// A destination that somebody who was asked approved.
+    ///
+    /// # Errors
+    ///
+    /// The denial of what nobody can approve.
+    pub(crate) fn approved(
+        network: &NetworkPolicy,
+        destination: Destination,
+        form: Form,
+        approval: Approval,
+    ) -> Result<Self, Failure> {
+        match network.approved(destination, approval)? {
+            Route::Direct(destination) => Ok(Target::Internet(destination, form)),
+            // Datagrams are not led anywhere.
+            Route::Resolver(_) | Route::Proxy { .. } => Err(Denied::Quic(destination).into()),
         }
     }
 

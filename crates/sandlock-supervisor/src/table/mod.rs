@@ -12,6 +12,7 @@ mod system;
 
 use sandlock_filter::{Action, Clause, Row, Rule, Table, TableError};
 use sandlock_sys::Errno;
+use sandlock_sys::command::ExecKey;
 use syscalls::Sysno;
 
 use crate::call::Handler;
@@ -43,6 +44,8 @@ pub struct Needs {
     pub serves: bool,
     /// `/proc` is not the command's to open: that is done on behalf, for what is the sandbox's own.
     pub own_proc: bool,
+    /// Somebody is asked about executions, but for the command's own, which has this key.
+    pub execs_asked: Option<ExecKey>,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
 }

@@ -6,6 +6,7 @@ use syscalls::Sysno;
 
 use super::{Binding, Needs, Rows, fail};
 use crate::call::Handler;
+use crate::decision;
 use crate::task::{inner, landlock, others, signals};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -37,8 +38,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::capset,
             Sysno::setpgid,
             Sysno::setsid,
-            Sysno::execve,
-            Sysno::execveat,
             Sysno::exit,
             Sysno::exit_group,
             Sysno::wait4,
@@ -106,6 +105,7 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             Sysno::sigaltstack,
         ],
     )?;
+    execs(rows, needs)?;
     inner_landlock(rows, needs)?;
     namespaces(rows, needs)?;
     prctl(rows, needs)?;
@@ -122,6 +122,17 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         "looks into other processes",
         &[Sysno::ptrace, Sysno::kcmp, Sysno::pidfd_getfd, Sysno::perf_event_open],
     )
+}
+
+fn execs(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    let Some([first, second, third]) = needs.execs_asked.filter(|_| needs.supervised) else {
+        return rows.allow("Landlock decides what may be executed", &[Sysno::execve, Sysno::execveat]);
+    };
+    const WHY: &str = "somebody is asked about it, and then Landlock decides";
+    let the_commands_own = [Test::eq(3, first), Test::eq(4, second), Test::eq(5, third)];
+    let own = vec![Clause::when(the_commands_own, Action::Allow)];
+    rows.trap_unless(Sysno::execve, own, Action::Trap, decision::execve, WHY)?;
+    rows.trap(Sysno::execveat, decision::execveat, WHY)
 }
 
 /// What a program gives up by a domain of its own must stay given up, and calls on behalf are performed outside of that

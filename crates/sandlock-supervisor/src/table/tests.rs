@@ -21,6 +21,7 @@ const TCP_ONLY: Needs = Needs {
     serves: false,
     own_proc: false,
     thread_handles: true,
+    execs_asked: None,
 };
 
 const WITH_UDP: Needs = Needs { udp: true, datagrams_checked: true, ..TCP_ONLY };
@@ -53,6 +54,8 @@ fn every_need() -> impl Iterator<Item = Needs> {
         thread_handles: bits & 256 != 0,
         serves: bits & 512 != 0,
         own_proc: bits & 2048 != 0,
+        // A row of its own, which no other need changes.
+        execs_asked: (bits & 2048 != 0).then_some([1, 2, 3]),
     })
 }
 

@@ -1,0 +1,61 @@
+//! What performs a call after a yes: in the receiving thread, or in the main one when the answer took a while.
+
+use arc_swap::ArcSwap;
+use sandlock_policy::NetworkPolicy;
+use sandlock_sys::Errno;
+use sandlock_sys::interrupt::Interrupter;
+
+use super::Desk;
+use crate::context::{Context, PATIENCE};
+use crate::message::{Link, Report};
+use crate::waiting::Turn;
+
+/// What a call that is performed needs of its surroundings.
+pub(crate) struct Hands<'a> {
+    /// The rules of the moment.
+    pub(crate) network: &'a ArcSwap<NetworkPolicy>,
+    /// Whether the caller still waits.
+    pub(crate) caller_waits: &'a dyn Fn() -> bool,
+    link: &'a Link,
+    whose: Whose<'a>,
+}
+
+enum Whose<'a> {
+    Receiver(&'a Context<'a>),
+    Main(&'a Interrupter),
+}
+
+impl<'a> Hands<'a> {
+    /// The receiving thread's.
+    pub(crate) fn of_context(cx: &'a Context<'a>, caller_waits: &'a dyn Fn() -> bool) -> Self {
+        Hands { network: cx.network, caller_waits, link: cx.link, whose: Whose::Receiver(cx) }
+    }
+
+    /// The main thread's.
+    pub(super) fn of_turn(turn: &'a Turn<'a>, desk: &'a Desk) -> Self {
+        Hands {
+            network: &desk.network,
+            caller_waits: turn.caller_waits,
+            link: &desk.reports,
+            whose: Whose::Main(turn.interrupter),
+        }
+    }
+
+    /// As [`Context::briefly`].
+    pub(crate) fn briefly<T>(
+        &self,
+        on_this_machine: bool,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match self.whose {
+            Whose::Receiver(cx) => cx.briefly(on_this_machine, call),
+            Whose::Main(interrupter) => interrupter.within(PATIENCE, call),
+        }
+    }
+
+    /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the
+    /// connection is nobody's, and is closed.
+    pub(crate) fn announce(&self, report: &Report) {
+        let _ = self.link.try_send(report);
+    }
+}
