@@ -133,7 +133,7 @@ fn visit(args: &Args) {
         }
         "another mode" => {
             let there = socket.to_owned();
-            ((mode(0o666), there), Box::new(move || drop(mode(0o1600))))
+            ((mode(0o666), there), Box::new(move || drop(mode(0o1200))))
         }
         "another owner" => ((own(), socket.to_owned()), Box::new(|| ())),
         _ => ((Ok(()), socket.to_owned()), Box::new(|| ())),

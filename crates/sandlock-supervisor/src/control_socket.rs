@@ -3,9 +3,9 @@
 
 use rustix::fs::{FileType, Mode, Stat};
 
-/// The mode of a control socket. The kernel gives the set-group-id and sticky bits no meaning on a socket, and nobody sets
-/// just these.
-pub const MARKED: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::SGID).union(Mode::SVTX);
+/// The mode of a control socket. Writing is all that connecting takes, the kernel gives the sticky bit no meaning on a
+/// socket, and no program sets just these two on one of its own.
+pub const MARKED: Mode = Mode::WUSR.union(Mode::SVTX);
 
 /// Whether this is a control socket: its mode is changed by nobody inside.
 pub(crate) fn is_marked(stat: &Stat) -> bool {

@@ -104,7 +104,7 @@ impl Directory {
     /// No program inside can connect to it, whatever it may write: see `CONTROL_SOCKET_MODE`. Before it listens.
     fn mark_and_move(&self, socket: &OwnedFd, unfinished: &str, name: &str) -> Result<(), Errno> {
         rustix::fs::chmodat(&self.0, unfinished, sandlock_supervisor::CONTROL_SOCKET_MODE, AtFlags::empty())?;
-        // The kernel leaves bits out in silence: set-group-id of a group that is not the user's.
+        // Not every file system keeps every bit.
         let made = rustix::fs::statat(&self.0, unfinished, AtFlags::SYMLINK_NOFOLLOW)?;
         if Mode::from_raw_mode(made.st_mode) != sandlock_supervisor::CONTROL_SOCKET_MODE {
             return Err(Errno::PERM);
