@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         filter => {
             let filter = filter.unwrap_or("").to_owned();
             start::measure(&filter);
+            start::measure_root(&filter);
             measure::measure(&filter);
             asked::measure(&filter);
             beside::measure(&filter);

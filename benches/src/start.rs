@@ -35,6 +35,30 @@ pub(crate) fn measure(filter: &str) {
     );
 }
 
+/// Measures what a root of its own adds to a start.
+pub(crate) fn measure_root(filter: &str) {
+    if !"start in a root".contains(filter) {
+        return;
+    }
+    let mut without = Vec::new();
+    let mut within = Vec::new();
+    for _ in 0..ROUNDS {
+        for (options, times) in [(&[][..], &mut without), (&["--chroot", "/"], &mut within)] {
+            let mut run = Command::new(sandlock());
+            run.arg("run").args(options).args(["--net-allow", "127.0.0.1:9", "--", "/bin/true"]);
+            times.push(time(&mut run));
+        }
+    }
+    let (without, within) = (median(&mut without), median(&mut within));
+    let added = within - without;
+    let verdict = if added <= 2.0 { "" } else { "  OVER" };
+    let _ = writeln!(
+        std::io::stdout(),
+        "{:<20} without {without:>6.2} ms  within {within:>11.2} ms  added {added:>4.2} ms (at most 2.0){verdict}",
+        "start in a root"
+    );
+}
+
 fn time(command: &mut Command) -> f64 {
     let started = Instant::now();
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).status();

@@ -5,6 +5,7 @@ mod exit_codes;
 mod explain;
 mod mistakes;
 mod refusals;
+mod root;
 mod runs;
 mod tour;
 

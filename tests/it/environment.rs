@@ -6,6 +6,8 @@ lab::suite! {
     tests: [
         variables_pass_and_can_be_set,
         a_clean_environment_has_only_what_is_harmless,
+        named_variables_pass_besides,
+        no_core_is_dumped_where_none_is_wanted,
         a_proxy_of_the_environment_is_the_runs_where_there_are_http_rules,
         the_directory_is_the_callers_or_the_one_given,
         standard_input_and_output_pass_through,
@@ -30,6 +32,36 @@ fn a_clean_environment_has_only_what_is_harmless(lab: &Lab) {
     out.expect("token", "unset").expect("term", "dumb").expect("home", lab.path("home").display());
     out.expect("tmp", "set");
     run().options(["--env", "API_TOKEN=given"]).sh("echo token=$API_TOKEN").expect("token", "given");
+}
+
+fn named_variables_pass_besides(lab: &Lab) {
+    let run =
+        || lab.sandbox().env("API_TOKEN", "secret").env("OTHER", "x").env("LC_TIME", "C").env("TERM", "dumb");
+    let script = "echo token=${API_TOKEN-unset}; echo other=${OTHER-unset}; echo time=${LC_TIME-unset}; echo term=$TERM";
+    run().sh(script).expect("token", "secret").expect("other", "x");
+    let out = run().options(["--env-pass", "API_TOKEN", "--env-pass", "LC_*"]).sh(script);
+    out.expect("token", "secret").expect("other", "unset").expect("time", "C").expect("term", "dumb");
+    // What is set wins, and a secret of --credential is the launcher's alone, whoever names it.
+    let set = run().options(["--env-pass", "OTHER", "--env", "OTHER=set"]).sh(script);
+    set.expect("other", "set").expect("token", "unset");
+    let credential =
+        ["--credential", "t=env:API_TOKEN", "--http-allow", "* 127.0.0.1:9", "--env-pass", "API_TOKEN"];
+    run().options(credential).sh(script).expect("token", "unset");
+}
+
+fn no_core_is_dumped_where_none_is_wanted(lab: &Lab) {
+    let script = "grep '^Max core' /proc/self/limits; ulimit -c unlimited && echo raised; kill -SEGV $$";
+    let out = lab.sandbox().write(lab.path("work")).option("--no-coredump").sh(script);
+    out.expect_code(139);
+    assert_eq!(
+        out.stdout.split_whitespace().collect::<Vec<_>>(),
+        ["Max", "core", "file", "size", "1", "1", "bytes"]
+    );
+    assert_eq!(std::fs::read_dir(lab.path("work")).unwrap().count(), 0, "{out}");
+    lab.sandbox()
+        .options(["--no-coredump", "--kernel-only"])
+        .sh("grep -q 'size *1 *1 ' /proc/self/limits")
+        .expect_code(0);
 }
 
 fn a_proxy_of_the_environment_is_the_runs_where_there_are_http_rules(lab: &Lab) {

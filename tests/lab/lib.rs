@@ -19,6 +19,7 @@ mod rounds;
 mod run;
 mod server;
 mod suite;
+mod system;
 mod tool;
 mod user;
 

@@ -219,6 +219,10 @@ impl Run {
         }
     }
 
+    pub(crate) fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
     fn words(&self) -> Vec<OsString> {
         match self.kind {
             Kind::Bare => self.words.clone(),

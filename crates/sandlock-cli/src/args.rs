@@ -17,6 +17,7 @@ use sandlock_core::{
 use crate::ask::Asker;
 use crate::failure::Failure;
 use crate::profile::{self, ProfileError};
+use crate::root::RootArgs;
 
 /// Runs a program that reaches only the files, hosts and ports it was given.
 ///
@@ -73,7 +74,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) flags: RunFlags,
     /// The command and its arguments; all that follows it is its own.
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "image", trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -126,6 +127,8 @@ pub(crate) struct RunFlags {
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) root: RootArgs,
     /// Set a variable in the command's environment. Repeatable [default: the caller's environment].
     #[arg(long, value_name = "NAME=VALUE", help_heading = SURROUNDINGS,
         value_parser = OsStringValueParser::new().try_map(variable))]
@@ -133,6 +136,13 @@ pub(crate) struct RunFlags {
     /// Pass on only harmless variables of the environment (PATH, HOME, TERM, LANG and the like).
     #[arg(long, help_heading = SURROUNDINGS)]
     pub(crate) clean_env: bool,
+    /// Pass on this variable besides the harmless ones, and no others: --clean-env goes with it. A * at the end stands for
+    /// the rest of names. Repeatable.
+    #[arg(long, value_name = "NAME", help_heading = SURROUNDINGS)]
+    pub(crate) env_pass: Vec<OsString>,
+    /// Write no core dump of the command, whatever it was doing.
+    #[arg(long, help_heading = SURROUNDINGS)]
+    pub(crate) no_coredump: bool,
     /// Start the command in this directory [default: the current one].
     #[arg(long, value_name = "DIR", help_heading = SURROUNDINGS)]
     pub(crate) cwd: Option<PathBuf>,
@@ -393,7 +403,10 @@ impl RunFlags {
             // The command reaches it without knowing.
             options.environment.unset = PROXY_VARIABLES.map(OsString::from).to_vec();
         }
-        options.environment.clean = self.clean_env;
+        options.environment.clean = self.clean_env || !self.env_pass.is_empty();
+        options.environment.pass = self.env_pass;
+        options.no_core_dump = self.no_coredump;
+        options.root = self.root.into_root();
         options.environment.set = self.env;
         options.directory = self.cwd;
         options.resolver = self.resolver;

@@ -45,7 +45,11 @@ impl From<ControlError> for Failure {
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {
-        Failure::Launch(error)
+        match error {
+            // The rest of the plan, which only the run's own root could answer.
+            LaunchError::Root(error) => Failure::Plan(*error),
+            error => Failure::Launch(error),
+        }
     }
 }
 
@@ -96,6 +100,12 @@ impl Failure {
             )) => "--names-may-fail runs it all the same; --resolver asks another name server",
             Failure::Plan(PlanError::NeedsAuthority { .. }) => {
                 "--http-ca-inject looks into TLS; a rule for other ports (HOST:80), or \"* HOST\", needs no look"
+            }
+            Failure::Plan(PlanError::Namespaces { remedy, .. }) => remedy,
+            Failure::Plan(PlanError::MountPoint { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                "the path must exist in the machine's root; in one of --chroot it is made"
             }
             Failure::Plan(PlanError::NeedsSupervisor(_)) => "leave out --kernel-only",
             Failure::Control(ControlError::NoSuchRun { .. })

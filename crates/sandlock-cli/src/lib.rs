@@ -11,6 +11,7 @@ mod failure;
 mod output;
 mod profile;
 mod report;
+mod root;
 mod usage;
 
 use std::process::ExitCode;

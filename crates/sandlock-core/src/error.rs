@@ -118,6 +118,58 @@ pub enum PlanError {
         #[source]
         source: io::Error,
     },
+    /// An image that cannot be the root.
+    #[error("--image oci:{}", shown(.directory.as_os_str()))]
+    Image {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: sandlock_image::ImageError,
+    },
+    /// An image is to run as somebody whom it does not know.
+    #[error("the image is to run as {0:?}, whom it does not know: --uid and --gid say who that is")]
+    ImageUser(String),
+    /// There is no place where images are kept.
+    #[error("there is no place to keep images in: set XDG_CACHE_HOME or HOME")]
+    NoCache,
+    /// A host name that is none.
+    #[error("--hostname {}: a host name is up to 64 letters, digits, dots and dashes", escape_terminal(.0))]
+    HostName(String),
+    /// Something of the run's own root is refused on this machine.
+    #[error("this machine refuses {what}: {why}")]
+    Namespaces {
+        /// What is refused.
+        what: &'static str,
+        /// The setting that is the reason, as far as it is known.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A place of the root where something is to be mounted.
+    #[error("{}: nothing can be mounted there in the root", shown(.path.as_os_str()))]
+    MountPoint {
+        /// The path inside.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something that is to be mounted, or to be the root.
+    #[error("{}: it cannot be mounted", shown(.path.as_os_str()))]
+    Mount {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else that went wrong inside of the root, in words.
+    #[error("{}", escape_terminal(.0))]
+    Inside(String),
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {
@@ -153,6 +205,9 @@ pub enum LaunchError {
     /// The caller has other threads, or no process could be made.
     #[error(transparent)]
     Fork(#[from] ForkError),
+    /// The root of the run could not be made, or what the run names is not in it.
+    #[error(transparent)]
+    Root(Box<PlanError>),
     /// The launcher could not set itself up.
     #[error("the launcher cannot be set up")]
     Launcher(#[source] io::Error),

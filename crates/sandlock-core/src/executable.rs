@@ -31,6 +31,11 @@ impl Executable {
         follow(&path, search, directory, &mut files, DEEPEST);
         Ok(Executable { path, files })
     }
+
+    /// A command that can be found only in a root which is not there yet.
+    pub(crate) fn unknown(command: &OsStr) -> Self {
+        Executable { path: PathBuf::from(command), files: Vec::new() }
+    }
 }
 
 fn find(command: &OsStr, search: Option<&OsStr>, directory: &Path) -> Result<PathBuf, PlanError> {

@@ -37,6 +37,10 @@ pub enum Origin {
     Installation,
     /// The private temporary directory.
     Temporary,
+    /// `--chroot` or `--image`: the root itself.
+    Root,
+    /// `--mount` or `--tmpfs`.
+    Mount,
 }
 
 impl Grant {
@@ -68,9 +72,24 @@ pub(crate) fn grants(
     home: Option<&Path>,
     temporary: Option<&Path>,
 ) -> Result<Vec<Grant>, PlanError> {
+    let by_root = rustix::process::geteuid().is_root();
+    let mut grants = of_base(rules, executable, directory, home, temporary, by_root);
+    grants.extend(of_flags(rules, directory)?);
+    Ok(grants)
+}
+
+/// Opens the places that need not be named. `by_root`: whether the system's files are the caller's own.
+pub(crate) fn of_base(
+    rules: &FileRules,
+    executable: &Executable,
+    directory: &Path,
+    home: Option<&Path>,
+    temporary: Option<&Path>,
+    by_root: bool,
+) -> Vec<Grant> {
     let mut grants = Vec::new();
     if rules.base == Base::Standard {
-        add_base(&mut grants);
+        add_base(&mut grants, by_root);
         if !holds_the_home(directory, home) {
             add_if_there(&mut grants, directory, FileAccess::Read, Origin::WorkingDirectory);
         }
@@ -85,10 +104,20 @@ pub(crate) fn grants(
     if let Some(temporary) = temporary {
         add_if_there(&mut grants, temporary, FileAccess::Write, Origin::Temporary);
     }
+    grants
+}
+
+/// Opens the places that flags name.
+///
+/// # Errors
+///
+/// [`PlanError::Path`].
+pub(crate) fn of_flags(rules: &FileRules, directory: &Path) -> Result<Vec<Grant>, PlanError> {
+    let mut grants = Vec::new();
     let flags = [("-r", &rules.read, FileAccess::Read), ("-w", &rules.write, FileAccess::Write)];
     for (flag, paths, access) in flags {
         for path in paths {
-            let grant = open(&directory.join(path), access, Origin::Flag)
+            let grant = place(&directory.join(path), access, Origin::Flag)
                 .map_err(|errno| PlanError::Path { flag, path: path.clone(), source: errno.into() })?;
             grants.push(grant);
         }
@@ -105,7 +134,7 @@ pub(crate) fn holds_the_home(directory: &Path, home: Option<&Path>) -> bool {
     })
 }
 
-fn add_base(grants: &mut Vec<Grant>) {
+fn add_base(grants: &mut Vec<Grant>, by_root: bool) {
     for path in base::READ {
         // Most distributions have /bin and the like as links into /usr, which is granted already.
         if rustix::fs::readlink(*path, Vec::new()).is_ok_and(|target| target.to_bytes().starts_with(b"usr/"))
@@ -114,7 +143,7 @@ fn add_base(grants: &mut Vec<Grant>) {
         }
         add_if_there(grants, Path::new(path), FileAccess::Read, Origin::Base);
     }
-    if rustix::process::geteuid().is_root() {
+    if by_root {
         for path in expand(base::READ_ETC_AS_ROOT) {
             add_if_there(grants, &path, FileAccess::Read, Origin::Base);
         }
@@ -169,12 +198,15 @@ fn first_component(entry: &str) -> Option<&OsStr> {
 }
 
 fn add_if_there(grants: &mut Vec<Grant>, path: &Path, access: FileAccess, origin: Origin) {
-    if let Ok(grant) = open(path, access, origin) {
-        grants.push(grant);
-    }
+    grants.extend(place(path, access, origin));
 }
 
-fn open(path: &Path, access: FileAccess, origin: Origin) -> Result<Grant, rustix::io::Errno> {
+/// Opens one place.
+///
+/// # Errors
+///
+/// That of `open(2)`.
+pub(crate) fn place(path: &Path, access: FileAccess, origin: Origin) -> Result<Grant, rustix::io::Errno> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     Ok(Grant { path: path.to_owned(), access, origin, place })
 }

@@ -15,6 +15,7 @@ use sandlock_proxy::UpstreamProxy;
 
 pub(crate) use planned::Planned;
 pub(crate) use proxied::Proxied;
+pub(crate) use trust::Stores;
 
 /// How a run with HTTP rules enforces them, and what it adds to requests.
 #[derive(Clone, Debug, Default)]

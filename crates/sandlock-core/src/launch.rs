@@ -3,18 +3,19 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use sandlock_supervisor::message::Link;
-use sandlock_supervisor::{Supervisor, supervise};
+use sandlock_supervisor::message::{Link, Report};
+use sandlock_supervisor::{Mounted, Supervisor, supervise};
 use sandlock_sys::command::{Command, StartError, execute_in_place};
-use sandlock_sys::process::{self, Fork};
+use sandlock_sys::process::{self, Fork, ForkError};
 use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
 use crate::control::Server;
 use crate::decision::{Listening, Naming};
 use crate::grants;
-use crate::http::Proxied;
+use crate::http::{self, Proxied};
 use crate::names::Names;
+use crate::root;
 use crate::running::Services;
 use crate::{Decisions, LaunchError, Plan, RunRules, Running};
 
@@ -40,7 +41,15 @@ impl Plan {
         let (asking, asks) = asking.unzip();
         let launcher = std::process::id() as i32;
         let others = sandlock_supervisor::children();
-        match process::fork_alone()? {
+        let namespaces = self.root.as_ref().map(|root| root.namespaces).unwrap_or_default();
+        let forked = match process::fork_alone_into(namespaces) {
+            Err(ForkError::Namespaces(errno)) => {
+                signal::restore(&mask);
+                return Err(LaunchError::Root(Box::new(root::forbidden("namespaces", errno.into()))));
+            }
+            forked => forked?,
+        };
+        match forked {
             Fork::Parent(pid) => {
                 drop((theirs, asks));
                 // The command's business alone from here on.
@@ -62,6 +71,8 @@ impl Plan {
             Fork::Child => {
                 drop((link, asking));
                 // Keys and secrets are the launcher's alone.
+                let stores = self.http.as_ref().and_then(http::Planned::stores);
+                let proxy: Vec<u16> = self.http.iter().flat_map(http::Planned::ports).collect();
                 self.http = None;
                 let inherited = std::mem::take(&mut self.inherited);
                 let keep: Vec<_> = inherited
@@ -78,7 +89,13 @@ impl Plan {
                 if process::close_all_except(&keep).is_err() {
                     process::exit_now(1);
                 }
-                self.supervise(theirs, asks, launcher, mask, inherited)
+                match self.move_in(stores, &proxy) {
+                    Ok(mounted) => self.supervise(theirs, asks, launcher, mask, inherited, mounted),
+                    Err(why) => {
+                        let _ = theirs.send(&Report::NotPrepared(why));
+                        process::exit_now(1)
+                    }
+                }
             }
         }
     }
@@ -106,6 +123,9 @@ impl Plan {
         let prepare = || -> Result<Mask, Errno> {
             privileges::set_no_new_privileges()?;
             privileges::drop_capabilities()?;
+            if self.no_core_dump {
+                process::forbid_core_dumps()?;
+            }
             process::close_on_exec_except(&self.inherited.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
             signal::block(&[])
         };
@@ -138,7 +158,15 @@ impl Plan {
         launcher: i32,
         mask: Mask,
         inherited: Vec<std::os::fd::OwnedFd>,
+        mounted: Mounted,
     ) -> ! {
+        if self.no_core_dump {
+            // Its children inherit it, and cannot raise it again. A limit that could not be set would be one promised
+            // in vain.
+            if process::forbid_core_dumps().is_err() {
+                process::exit_now(1);
+            }
+        }
         let table = std::mem::take(&mut self.table);
         let network = std::mem::take(&mut self.network);
         let bind = std::mem::take(&mut self.bind);
@@ -160,6 +188,7 @@ impl Plan {
             writable: grants::writable(&self.grants),
             served,
             decisions,
+            mounted,
         };
         supervise(link, supervisor)
     }

@@ -26,6 +26,7 @@ mod names;
 mod options;
 mod plan;
 mod published;
+mod root;
 mod rules;
 mod running;
 mod temporary;
@@ -40,8 +41,10 @@ pub use http::{Http, HttpAuthority};
 pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
+pub use root::{Mount, MountError, Root, RootExplanation, Tmpfs};
 pub use rules::{NotChanged, RunRules};
 pub use running::{Event, Outcome, Running};
+pub use sandlock_image::{Image, ImageError};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,

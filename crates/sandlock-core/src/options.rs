@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::{Control, Decisions, Environment, Http};
+use crate::{Control, Decisions, Environment, Http, Root};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -24,6 +24,10 @@ pub struct Options {
     pub environment: Environment,
     /// Where it starts; the current directory if none.
     pub directory: Option<PathBuf>,
+    /// The file system that it finds, and whom it takes itself for.
+    pub root: Root,
+    /// No core dump of it is written.
+    pub no_core_dump: bool,
     /// The home directory of the user, which stays hidden.
     pub home: Option<PathBuf>,
     /// Whom names are asked of; the machine's own resolver if none.

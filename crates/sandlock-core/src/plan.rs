@@ -20,6 +20,7 @@ use crate::grants::{self, Grant};
 use crate::http;
 use crate::names::Planned;
 use crate::published;
+use crate::root;
 use crate::temporary::Temporary;
 use crate::{Decisions, Kernel, Options, PlanError};
 
@@ -41,6 +42,9 @@ pub struct Plan {
     pub(crate) directory: Option<CString>,
     pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) no_core_dump: bool,
+    /// `None` when the file system is the machine's and the command is whom it seems to be.
+    pub(crate) root: Option<root::Planned>,
     pub(crate) policy: sandlock_policy::Policy,
     /// Under which name it can be found.
     pub(crate) control: Option<crate::Control>,
@@ -99,7 +103,12 @@ impl Plan {
         {
             return Err(PlanError::Kernel { what: lacking.what, remedy: lacking.otherwise });
         }
-        let directory = working_directory(options.directory.as_deref())?;
+        let mut root = root::Planned::new(&mut options)?;
+        let inside = root.as_ref().is_some_and(root::Planned::ends_inside);
+        let directory = match root.as_ref().and_then(|root| root.directory(options.directory.as_deref())) {
+            Some(directory) => directory,
+            None => working_directory(options.directory.as_deref())?,
+        };
         let temporary = match options.policy.files.base {
             // Without a supervisor nobody would be left to remove it.
             Base::Standard if !options.kernel_only => Some(Temporary::make().map_err(PlanError::Temporary)?),
@@ -108,28 +117,38 @@ impl Plan {
         // What HTTP rules open is one with what the others do.
         let mut rules = options.policy.network.clone();
         rules.allow.extend(options.policy.http.network_rules());
+        if let Some(root) = &mut root {
+            root.hold(temporary.as_ref().map(Temporary::path))?;
+        }
         let private: Vec<_> = temporary
             .iter()
-            .map(|place| (OsString::from("TMPDIR"), place.path().as_os_str().to_owned()))
+            .map(|place| root.as_ref().and_then(root::Planned::temporary).unwrap_or(place.path()))
+            .map(|place| (OsString::from("TMPDIR"), place.as_os_str().to_owned()))
             .collect();
         let mut variables = options.environment.variables(&private);
         let command = options.command.first().ok_or(PlanError::NoCommand)?;
         let search = variables.get(std::ffi::OsStr::new("PATH")).cloned();
-        let executable = Executable::find(command, search.as_deref(), &directory)?;
+        let executable = match inside {
+            true => Executable::unknown(command),
+            false => Executable::find(command, search.as_deref(), &directory)?,
+        };
         let home = options.home.take();
         let home = home.as_deref();
-        let grants = grants::grants(
-            &options.policy.files,
-            &executable,
-            &directory,
-            home,
-            temporary.as_ref().map(Temporary::path),
-        )?;
+        let grants = match inside {
+            true => Vec::new(),
+            false => grants::grants(
+                &options.policy.files,
+                &executable,
+                &directory,
+                home,
+                temporary.as_ref().map(Temporary::path),
+            )?,
+        };
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
         }
         let names = Planned::resolve(&options, &rules)?;
-        let http = plan_http(&mut options, &directory, &grants, temporary.as_ref())?;
+        let http = plan_http(&mut options, &directory, &grants, temporary.as_ref(), inside)?;
         let network = network(rules, names.as_ref(), http.as_ref())?;
         let served = http.iter().flat_map(http::Planned::served).cloned().collect::<Vec<_>>();
         if let Some(http) = &http {
@@ -137,7 +156,15 @@ impl Plan {
         }
         published::are_free(&options.policy.ports.publish)?;
         let bind = BindPolicy::build(&options.policy.bind, &options.policy.ports.publish);
-        let needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants)?;
+        if let Some(root) = &mut root {
+            root.surround(&variables, &directory, home, &options.policy.files);
+        }
+        let mut needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants)?;
+        if inside {
+            // Files are there by a mount, and processes by a namespace: nobody has to look at `open`.
+            needs.serves = false;
+            needs.own_proc = false;
+        }
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {
@@ -153,7 +180,8 @@ impl Plan {
                 },
                 http.iter().flat_map(http::Planned::ports),
             )?,
-            working_directory_hidden: options.policy.files.base == Base::Standard
+            working_directory_hidden: !root.as_ref().is_some_and(root::Planned::is_apart)
+                && options.policy.files.base == Base::Standard
                 && grants::holds_the_home(&directory, home),
             filter: filter
                 .instructions()
@@ -168,6 +196,8 @@ impl Plan {
             decisions: options.decisions,
             inherited: options.inherited,
             timeout: options.timeout,
+            no_core_dump: options.no_core_dump,
+            root,
             command: options.command,
             policy: options.policy,
             control: options.control,
@@ -227,6 +257,7 @@ fn plan_http(
     directory: &Path,
     grants: &[Grant],
     temporary: Option<&Temporary>,
+    inside: bool,
 ) -> Result<Option<http::Planned>, PlanError> {
     let mut http = std::mem::take(&mut options.http);
     // As the command sees them.
@@ -235,7 +266,8 @@ fn plan_http(
     let made_up = |path: &Path| ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place));
     let readable: Vec<_> =
         grants.iter().map(|grant| grant.path.clone()).filter(|path| !made_up(path)).collect();
-    http::Planned::new(&options.policy, http, &readable, temporary.map(Temporary::path))
+    let readable = (!inside).then_some(&readable[..]);
+    http::Planned::new(&options.policy, http, readable, temporary.map(Temporary::path))
 }
 
 fn network(
@@ -332,14 +364,14 @@ fn binding(bind: &BindPolicy, kernel: &Kernel, performed: bool, udp_sockets: boo
 }
 
 /// The TCP ports that the command's domain, and the supervisor's, lets be bound; `None` for all.
-struct BoundPorts {
+pub(crate) struct BoundPorts {
     /// They are of a port space of the run's own.
     anywhere: bool,
     command: Option<Vec<u16>>,
     supervisor: Option<Vec<u16>>,
 }
 
-fn bound_ports(bind: &BindPolicy, needs: &Needs) -> BoundPorts {
+pub(crate) fn bound_ports(bind: &BindPolicy, needs: &Needs) -> BoundPorts {
     let allowed = bind.allowed(Protocol::Tcp);
     // Port 0 may be bound: clients and runtimes probe with it, and `listen` is what makes a server.
     let listed = || [0].into_iter().chain(allowed.iter().filter(|port| *port != 0)).collect();
@@ -380,13 +412,13 @@ fn needs_watching(fd: BorrowedFd<'_>) -> bool {
 
 /// What of a run shapes its Landlock domains beyond its rules.
 #[derive(Clone, Copy)]
-struct Shape {
-    kernel_only: bool,
-    own_proc: bool,
-    may_change: bool,
+pub(crate) struct Shape {
+    pub(crate) kernel_only: bool,
+    pub(crate) own_proc: bool,
+    pub(crate) may_change: bool,
 }
 
-fn rulesets(
+pub(crate) fn rulesets(
     kernel: &Kernel,
     network: &NetworkPolicy,
     bound: &BoundPorts,

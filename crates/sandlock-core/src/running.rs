@@ -164,6 +164,7 @@ impl Running {
             if woken.told {
                 match self.link.try_receive::<Report>() {
                     Ok(Some(Report::Started(pid))) => {
+                        let pid = self.known_outside_as(pid);
                         tell(&Event::Started(pid));
                         self.control.begin(
                             pid,
@@ -183,6 +184,9 @@ impl Running {
                     Ok(Some(Report::Ports(ports))) => self.control.know_ports(ports),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),
+                    Ok(Some(Report::NotPrepared(why))) => {
+                        return Err(LaunchError::Root(Box::new(crate::root::error_of(&why))));
+                    }
                     Ok(Some(Report::Ended { ending, unreported })) => {
                         told.more_denials += unreported;
                         return Ok((ending, patience.ran_out()));
@@ -253,6 +257,12 @@ impl Running {
                 let _ = self.link.try_send(&Order::Signal(received.number));
             }
         }
+    }
+
+    /// The number that a process of the run has for the launcher.
+    fn known_outside_as(&self, pid: i32) -> i32 {
+        let apart = self.plan.root.as_ref().is_some_and(|root| root.namespaces.processes);
+        Some(pid).filter(|_| !apart).or_else(|| crate::root::outside(self.supervisor, pid)).unwrap_or(pid)
     }
 
     fn not_started(&self, why: &NotStarted) -> LaunchError {

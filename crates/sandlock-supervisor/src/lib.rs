@@ -20,6 +20,7 @@ mod waiting;
 pub use call::{Call, Done, Failure, Handler};
 pub use context::Context;
 pub use control_socket::MARKED as CONTROL_SOCKET_MODE;
+pub use fs::mounted::{Mounted, write_whole};
 pub use fs::served::ServedFile;
 pub use supervise::{Supervisor, supervise};
 pub use task::tree::{children, end_adopted};

@@ -39,6 +39,8 @@ pub enum Report {
     Started(i32),
     /// Nothing was executed: at this step, with this error.
     NotStarted(NotStarted),
+    /// Nothing was executed: the root of the run could not be made, or what the run names is not in it.
+    NotPrepared(NotPrepared),
     /// The policy refused something.
     Denied(Denied),
     /// The command was stopped, as by Ctrl-Z.
@@ -99,6 +101,42 @@ pub struct NotStarted {
     pub step: Step,
     /// The kernel's error number.
     pub errno: i32,
+}
+
+/// What a run with a root of its own could not have, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotPrepared {
+    /// What kind of thing.
+    pub what: Unprepared,
+    /// Its path or name, as it was given.
+    pub subject: String,
+    /// The kernel's error number.
+    pub errno: i32,
+}
+
+/// The kinds of things that only the root of a run can tell of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unprepared {
+    /// User and group in the user namespace, or what goes with it.
+    Identity,
+    /// The host name.
+    HostName,
+    /// The root, or one of its mounts.
+    Mount,
+    /// Where something is to be mounted.
+    MountPoint,
+    /// The command is not there.
+    CommandNotFound,
+    /// The command is there and cannot be executed.
+    CommandNotExecutable,
+    /// The working directory.
+    Directory,
+    /// A path of this flag.
+    Path(String),
+    /// Something else, in words.
+    Other,
 }
 
 /// The steps that can fail before the command is executed.

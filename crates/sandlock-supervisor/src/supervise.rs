@@ -23,6 +23,7 @@ use sandlock_sys::{Errno, privileges, process};
 use crate::call::Handler;
 use crate::context::{Context, Given};
 use crate::decision::{Decisions, Desk};
+use crate::fs::mounted::Mounted;
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::receive::{Events, ToWaiting, receive};
@@ -56,6 +57,8 @@ pub struct Supervisor<'a> {
     pub served: Vec<ServedFile>,
     /// Whom calls are asked about, and which.
     pub decisions: Option<Decisions>,
+    /// Files that are there by a mount, and change.
+    pub mounted: Mounted,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -88,6 +91,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         writable,
         served,
         decisions,
+        mounted,
     } = supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
@@ -150,6 +154,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         link,
         network,
         desk,
+        mounted,
         to_confirm: Cell::new(None),
         rules_to_confirm: Cell::new(None),
         signals,
@@ -202,6 +207,7 @@ fn release_standard_descriptors(nothing: &OwnedFd) {
 struct Company<'a> {
     link: &'a Link,
     network: Arc<ArcSwap<NetworkPolicy>>,
+    mounted: Mounted,
     /// The last order about a name that the launcher has not been told of as enforced; it stands for those before.
     to_confirm: Cell<Option<u64>>,
     /// The same for orders of rules.
@@ -310,10 +316,12 @@ impl Company<'_> {
             Ok(Some(Order::Name { serial, state })) => {
                 // This thread alone changes it. The other one looks without a lock, and sees the old or the new.
                 self.network.store(Arc::new(self.network.load().with(state)));
+                self.mounted.rewrite(&self.network.load());
                 self.to_confirm.set(Some(serial));
             }
             Ok(Some(Order::Rules { serial, rules })) => {
                 self.network.store(Arc::new(self.network.load().with_rules(rules)));
+                self.mounted.rewrite(&self.network.load());
                 self.rules_to_confirm.set(Some(serial));
             }
             Err(Errno::AGAIN | Errno::INTR) => {}

@@ -12,7 +12,7 @@ use landlock::{
 use rustix::io::Errno;
 
 use crate::listener::last_errno;
-use crate::signal;
+use crate::{process, signal};
 
 /// The newest Landlock version that this program knows (Linux 6.15). What newer ones add is not asked for.
 pub const NEWEST_KNOWN: u32 = 7;
@@ -140,9 +140,11 @@ impl Ruleset {
     }
 
     /// After [`Ruleset::restrict_self`]: the proof that signals stay inside, when the ruleset has the scope *and*
-    /// `outsider`, a process of the same user outside the domain, turns out to be out of reach.
+    /// `outsider`, a process of the same user outside the domain, turns out to be out of reach; or when this process is
+    /// the first of its process namespace, which no signal leaves.
     pub fn prove_signal_scope(&self, outsider: i32) -> Option<SignalScope> {
-        (self.scoped && signal::may_signal(outsider) == Err(Errno::PERM)).then_some(SignalScope(()))
+        let scoped = || self.scoped && signal::may_signal(outsider) == Err(Errno::PERM);
+        (process::is_first() || scoped()).then_some(SignalScope(()))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod landlock;
 pub mod listener;
 pub mod memory;
+pub mod namespace;
 pub mod peer;
 pub mod pidfd;
 pub mod privileges;

@@ -54,6 +54,15 @@ pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
+/// Whether this process may make namespaces and mounts as it is.
+///
+/// # Errors
+///
+/// That of `capget(2)`.
+pub fn administers_the_system() -> Result<bool, Errno> {
+    Ok(capabilities()?.effective & (1 << CAP_SYS_ADMIN) != 0)
+}
+
 #[derive(Clone, Copy)]
 struct Capabilities {
     effective: u64,
@@ -112,6 +121,7 @@ fn prctl(option: i32, argument: libc::c_ulong) -> Result<(), Errno> {
 }
 
 const CAP_SETPCAP: u32 = 8;
+const CAP_SYS_ADMIN: u32 = 21;
 /// `include/uapi/linux/capability.h`.
 const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 /// `include/uapi/linux/securebits.h`: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock. Not

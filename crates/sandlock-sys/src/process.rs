@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 
 use crate::listener::last_errno;
+use crate::namespace::Namespaces;
 
 /// Which side of a [`fork_alone`] this is.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub enum ForkError {
     /// `fork(2)` failed.
     #[error("fork failed")]
     Refused(#[source] Errno),
+    /// The namespaces that the new process was to have cannot be had.
+    #[error("the namespaces of this run cannot be made")]
+    Namespaces(#[source] Errno),
 }
 
 /// Forks a process that has one thread only, so that the child is as whole as its parent.
@@ -33,6 +37,43 @@ pub enum ForkError {
 ///
 /// [`ForkError::OtherThreads`] when there are more threads, else that of `fork(2)`.
 pub fn fork_alone() -> Result<Fork, ForkError> {
+    wait_until_alone()?;
+    // SAFETY: there is no other thread, so no lock is held and no state is half-way changed in the child.
+    match unsafe { libc::fork() } {
+        -1 => Err(ForkError::Refused(last_errno())),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// As [`fork_alone`], the child having namespaces of its own.
+///
+/// # Errors
+///
+/// As [`fork_alone`], and [`ForkError::Namespaces`].
+pub fn fork_alone_into(namespaces: Namespaces) -> Result<Fork, ForkError> {
+    if namespaces.is_empty() {
+        return fork_alone();
+    }
+    wait_until_alone()?;
+    let flags = namespaces.flags() | libc::SIGCHLD;
+    // The order of what follows the stack differs from machine to machine; all of it is null.
+    // SAFETY: as in `fork_alone`; without CLONE_VM and with a null stack the child goes on with a copy of this one, as
+    // after fork(2). The C library is not told, which matters to handlers of pthread_atfork: nothing here has any.
+    match unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong, 0, 0, 0, 0) } {
+        -1 => Err(ForkError::Namespaces(last_errno())),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid as i32)),
+    }
+}
+
+/// Whether this process is the first of its process namespace, and so the end of it.
+#[must_use]
+pub fn is_first() -> bool {
+    std::process::id() == 1
+}
+
+fn wait_until_alone() -> Result<(), ForkError> {
     // A thread that was joined may take a moment to leave the kernel's books.
     let mut threads = thread_count();
     for _ in 0..MOST_LOOKS {
@@ -42,15 +83,7 @@ pub fn fork_alone() -> Result<Fork, ForkError> {
         std::thread::sleep(std::time::Duration::from_micros(200));
         threads = thread_count();
     }
-    if threads != 1 {
-        return Err(ForkError::OtherThreads(threads));
-    }
-    // SAFETY: there is no other thread, so no lock is held and no state is half-way changed in the child.
-    match unsafe { libc::fork() } {
-        -1 => Err(ForkError::Refused(last_errno())),
-        0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(pid)),
-    }
+    if threads == 1 { Ok(()) } else { Err(ForkError::OtherThreads(threads)) }
 }
 
 /// Gives the calling thread a working directory and a umask that it shares with no other thread.
@@ -68,6 +101,18 @@ pub fn own_directory_and_mask() -> Result<(), Errno> {
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) has no precondition.
     unsafe { libc::_exit(status) }
+}
+
+/// From here on no core dump is written of this process and those that it makes, neither to a file nor to a program.
+///
+/// # Errors
+///
+/// That of `setrlimit(2)`.
+pub fn forbid_core_dumps() -> Result<(), Errno> {
+    // Not zero, which does not hold for a program that `core_pattern` names. One byte is less than any dump, and the
+    // limit by which the kernel keeps such a program from dumping itself (`do_coredump` of fs/coredump.c).
+    let one = rustix::process::Rlimit { current: Some(1), maximum: Some(1) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, one)
 }
 
 /// Marks every descriptor above 2 to be closed by exec, but for `keep`, which is marked to be kept.

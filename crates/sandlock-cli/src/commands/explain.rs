@@ -45,6 +45,7 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
     text.push_str(&network(&rules, plan.policy(), &args.flags));
     text.push_str(&http(&plan, &args.flags));
     text.push_str(&ports(&plan, &args.flags));
+    text.push_str(&root(&plan));
     text.push_str(&files(&plan, home.as_deref()));
     text.push_str(&always(&kernel, plan.policy(), args.flags.kernel_only));
     text.push_str(&notes(args, command, &plan));
@@ -153,7 +154,31 @@ fn asked_again(fresh_until: SystemTime) -> String {
     format!(" until {at}, in {}; then it is asked for again", humantime::format_duration(left))
 }
 
+fn root(plan: &Plan) -> String {
+    let rules = plan.explain_root();
+    let heading = if rules.is_empty() { "" } else { "\nroot, made when the run starts\n" };
+    rules.iter().fold(heading.to_owned(), |text, one| {
+        text + &format!("  {}\n    made by      {}\n", escape_terminal(&one.rule), one.mechanism)
+    })
+}
+
+/// Nothing is known of a root that is not there yet but what flags say.
+fn files_inside(plan: &Plan) -> String {
+    let files = &plan.policy().files;
+    let mut text = String::from("\nfiles, enforced by Landlock, by their paths in the root\n");
+    for (access, flag, paths) in [("read", "-r", &files.read), ("write", "-w", &files.write)] {
+        for path in paths {
+            text.push_str(&format!("  {access:6}  {}  ({flag})\n", shown(path)));
+        }
+    }
+    text.push_str("  what --chroot, --mount and --tmpfs name, and the base, as far as the root has it\n");
+    text
+}
+
 fn files(plan: &Plan, home: Option<&Path>) -> String {
+    if plan.ends_inside() {
+        return files_inside(plan);
+    }
     let mut text = String::from("\nfiles, enforced by Landlock\n");
     let (base, named): (Vec<&Grant>, Vec<&Grant>) =
         plan.grants().iter().partition(|grant| grant.origin == Origin::Base);
@@ -210,6 +235,9 @@ fn origin(grant: &Grant) -> &'static str {
         (Origin::Base, _) => "base",
         (Origin::WorkingDirectory, _) => "working directory",
         (Origin::Installation, _) => "installation of the command",
+        (Origin::Root, _) => "the root of --chroot",
+        (Origin::Mount, FileAccess::Read) => "--mount",
+        (Origin::Mount, _) => "--mount or --tmpfs",
         (Origin::Temporary, _) => "a new directory for each run, removed afterwards",
     }
 }

@@ -17,7 +17,8 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 
 fn start(args: RunArgs) -> Result<ExitCode, Failure> {
     let RunArgs { flags, command } = args;
-    let name = flags.name.clone().map(Into::into).or_else(|| command.first().cloned()).unwrap_or_default();
+    let name = flags.name.clone().map(Into::into).or_else(|| command.first().cloned());
+    let name = name.unwrap_or_else(|| "image".into());
     let (kernel_only, limit) = (flags.kernel_only, flags.timeout);
     let shown = name.to_string_lossy().into_owned();
     let asker = flags.ask.clone().into_asker(shown, flags.policy.profile.last().cloned())?;

@@ -10,7 +10,7 @@ use sandlock_policy::{HttpHost, HttpName, HttpRules, NetworkPolicy, Policy};
 use sandlock_proxy::{Auth, Authority};
 use sandlock_supervisor::ServedFile;
 
-use super::trust::{Certificate, Trust};
+use super::trust::{Certificate, Stores, Trust};
 use super::{Http, HttpAuthority, secret};
 use crate::PlanError;
 
@@ -21,7 +21,7 @@ pub(crate) struct Planned {
     pub(super) listeners: Vec<TcpListener>,
     pub(super) authority: Option<Authority>,
     pub(super) auths: Vec<Auth>,
-    pub(super) certificate: Option<String>,
+    pub(super) certificate: Option<Certificate>,
     trust: Trust,
     v4: u16,
     v6: Option<u16>,
@@ -29,7 +29,8 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Checks what goes together, makes or loads the authority, reads the trust stores and the secrets, and binds the
-    /// proxy's sockets. `None` when there are no HTTP rules.
+    /// proxy's sockets. `None` when there are no HTTP rules. Without `readable` the stores are not where this process
+    /// could read them: see [`Planned::stores`].
     ///
     /// # Errors
     ///
@@ -37,7 +38,7 @@ impl Planned {
     pub(crate) fn new(
         policy: &Policy,
         http: Http,
-        readable: &[PathBuf],
+        readable: Option<&[PathBuf]>,
         temporary: Option<&Path>,
     ) -> Result<Option<Planned>, PlanError> {
         if policy.http.is_empty() {
@@ -48,9 +49,11 @@ impl Planned {
         let certificate = authority
             .as_ref()
             .map(|authority| Certificate { pem: authority.cert_pem(), der: authority.cert_der() });
-        let trust = match &certificate {
-            Some(certificate) => Trust::with(certificate, &http.bundles, readable, temporary)?,
-            None => Trust::default(),
+        let trust = match (&certificate, readable) {
+            (Some(certificate), Some(readable)) => {
+                Trust::with(certificate, &http.bundles, readable, temporary)?
+            }
+            _ => Trust::default(),
         };
         let (v4, v4_port) = listen(Ipv4Addr::LOCALHOST.into()).map_err(PlanError::ProxyListener)?;
         // A machine without IPv6 has nobody who connects by it.
@@ -60,7 +63,7 @@ impl Planned {
             rules: Arc::new(policy.http.clone()),
             auths: secret::auths(&http)?,
             listeners: [v4].into_iter().chain(v6.map(|(listener, _)| listener)).collect(),
-            certificate: certificate.map(|certificate| certificate.pem),
+            certificate,
             v4: v4_port,
             v6: v6_port,
             http,
@@ -99,6 +102,12 @@ impl Planned {
         &self.trust.served
     }
 
+    /// What stores are to hold that are found in a root of the run's own.
+    pub(crate) fn stores(&self) -> Option<Stores> {
+        let certificate = self.certificate.clone()?;
+        Some(Stores { certificate, bundles: self.http.bundles.clone() })
+    }
+
     /// Writes the certificate where the person wants it.
     ///
     /// # Errors
@@ -106,7 +115,9 @@ impl Planned {
     /// The path, and why it cannot be written.
     pub(crate) fn write_certificate(&self) -> Result<(), (PathBuf, std::io::Error)> {
         match (&self.http.authority_out, &self.certificate) {
-            (Some(path), Some(pem)) => std::fs::write(path, pem).map_err(|error| (path.clone(), error)),
+            (Some(path), Some(certificate)) => {
+                std::fs::write(path, &certificate.pem).map_err(|error| (path.clone(), error))
+            }
             _ => Ok(()),
         }
     }

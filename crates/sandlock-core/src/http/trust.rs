@@ -89,7 +89,32 @@ impl Trust {
     }
 }
 
+/// What trust stores are to hold, where they can be read only in a root of the run's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Stores {
+    pub(super) certificate: Certificate,
+    pub(super) bundles: Vec<PathBuf>,
+}
+
+impl Stores {
+    /// As [`Trust::with`], of what this process finds in the root that it is in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trust::with`].
+    pub(crate) fn inside(
+        &self,
+        directory: &Path,
+        readable: &[PathBuf],
+        temporary: Option<&Path>,
+    ) -> Result<Trust, PlanError> {
+        let named: Vec<_> = self.bundles.iter().map(|path| directory.join(path)).collect();
+        Trust::with(&self.certificate, &named, readable, temporary)
+    }
+}
+
 /// The certificate of an authority.
+#[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub(crate) pem: String,
     pub(crate) der: Vec<u8>,
