@@ -11,12 +11,13 @@ lab::suite! {
         a_service_outside_shares_no_port,
         a_service_that_comes_later_shares_no_port,
         a_port_that_was_the_runs_leads_nowhere,
+        a_connection_in_the_making_does_not_outlive_its_server,
         a_port_that_is_only_bound_leads_nowhere,
         another_runs_port_is_not_reached,
         datagrams_reach_no_service_outside,
         a_port_of_the_machine_that_no_rule_names_is_not_had,
     ],
-    programs: [share_late, share, share_and_count, call_after_close, call_after_bind, hold_a_port, call_datagram],
+    programs: [share_late, share, share_and_count, call_after_close, call_when_full, call_after_bind, hold_a_port, call_datagram],
 }
 
 const SPACE: [&str; 5] = ["--port-remap", "--net-allow-bind", "*", "--net-allow-bind", "udp://*"];
@@ -93,6 +94,28 @@ fn a_port_that_was_the_runs_leads_nowhere(lab: &Lab) {
     let (out, host) = run(false);
     out.expect("connect", "ECONNREFUSED").expect_said(&format!("--net-allow {address}"));
     assert_eq!(host.saw(), []);
+}
+
+/// The queue of the run's own server is full, so a connection to it is being made until there is room; the kernel asks again
+/// and again. Then the server closes, and a service outside comes to listen there.
+fn a_connection_in_the_making_does_not_outlive_its_server(lab: &Lab) {
+    let run = |bare: bool| {
+        let address = format!("127.0.0.1:{}", free_port());
+        let run = if bare { lab.bare() } else { lab.sandbox().options(SPACE) };
+        let mut child = run.program("call_when_full", [&address]).input_pipe().start();
+        let begun = child.wait_for("begun");
+        assert_eq!(child.wait_for("closed"), address);
+        let host = TcpServer::on(address.parse().unwrap()).unwrap();
+        child.send("go\n");
+        let out = child.finish();
+        let heard = host.saw().iter().any(|seen| !seen.bytes.is_empty());
+        (begun, out.value("sent") == "ok" && heard, host.saw().len())
+    };
+    // On a busy machine the kernel may ask before the service is there.
+    assert!((0..10).any(|_| run(true) == ("EINPROGRESS".into(), true, 1)));
+    for _ in 0..2 {
+        assert_eq!(run(false), ("ECONNREFUSED".into(), false, 0));
+    }
 }
 
 fn a_port_that_is_only_bound_leads_nowhere(lab: &Lab) {
@@ -186,6 +209,26 @@ fn call_after_close(args: &Args) {
     report("closed", address);
     std::io::stdin().read_line(&mut String::new()).unwrap();
     call(address);
+}
+
+/// `call_when_full ADDRESS`: listens there, fills the queue, calls without blocking, and closes all else; when told, sends as
+/// soon as it is connected.
+fn call_when_full(args: &Args) {
+    let address: SocketAddr = args.get(0);
+    let server = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    raw::bind(server, &raw::internet(address)).unwrap();
+    raw::call(libc::SYS_listen, &[server as usize, 0]).unwrap();
+    let filling = TcpStream::connect(address).unwrap();
+    let client = raw::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0).unwrap();
+    report("begun", shown(raw::connect(client, &raw::internet(address))));
+    raw::close(server);
+    drop(filling);
+    report("closed", address);
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let mut poll = libc::pollfd { fd: client, events: libc::POLLOUT, revents: 0 };
+    raw::call(libc::SYS_poll, &[raw::out(&mut poll), 1, 20_000]).unwrap();
+    let sent = lab::message::sendto(client, b"x", libc::MSG_NOSIGNAL, &[]);
+    report("sent", shown(sent.map(|_| ())));
 }
 
 fn call(address: SocketAddr) {

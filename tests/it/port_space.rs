@@ -13,12 +13,13 @@ lab::suite! {
         twenty_runs_bind_one_port_and_each_reaches_its_own,
         what_a_program_sees_is_as_on_a_machine_of_its_own,
         a_port_is_forgotten_with_its_socket,
+        a_server_whose_queue_is_full_is_waited_for,
         datagrams_reach_the_runs_own,
         a_published_port_is_reached_from_outside,
         a_published_port_that_is_taken_is_told_before_anything_runs,
         rules_speak_of_the_runs_ports,
     ],
-    programs: [answer_with, see_ports, close_and_bind_again, datagrams_to_itself, serve_again],
+    programs: [call_full_server, answer_with, see_ports, close_and_bind_again, datagrams_to_itself, serve_again],
 }
 
 const SPACE: [&str; 5] = ["--port-remap", "--net-allow-bind", "*", "--net-allow-bind", "udp://*"];
@@ -61,6 +62,13 @@ fn a_port_is_forgotten_with_its_socket(lab: &Lab) {
     let out = lab.sandbox().options(SPACE).run("close_and_bind_again", [port.to_string()]);
     out.expect("first", "ok").expect("closed", "ECONNREFUSED").expect("again", "ok").expect("other", "ok");
     drop(host);
+}
+
+fn a_server_whose_queue_is_full_is_waited_for(lab: &Lab) {
+    for run in [lab.bare(), lab.sandbox().options(SPACE)] {
+        let out = run.run("call_full_server", [free_port().to_string()]);
+        out.expect("connect", "ok").expect("heard", "x");
+    }
 }
 
 fn datagrams_reach_the_runs_own(lab: &Lab) {
@@ -271,4 +279,29 @@ fn serve_again(args: &Args) {
         report(round, listener.local_addr().unwrap());
         listener.accept().unwrap().0.write_all(round.as_bytes()).unwrap();
     }
+}
+
+/// `call_full_server PORT`: fills the queue of a server of its own, and calls it once more; it begins to accept meanwhile.
+fn call_full_server(args: &Args) {
+    let address = SocketAddr::from(([127, 0, 0, 1], args.get(0)));
+    let server = TcpListener::bind(address).unwrap();
+    raw::call(libc::SYS_listen, &[server.as_raw_fd() as usize, 0]).unwrap();
+    let filling = TcpStream::connect(address).unwrap();
+    let accepting = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(server.accept().unwrap());
+        let (mut accepted, _) = server.accept().unwrap();
+        let mut heard = [0; 1];
+        accepted.read_exact(&mut heard).unwrap();
+        report("heard", String::from_utf8_lossy(&heard));
+    });
+    match TcpStream::connect(address) {
+        Ok(mut stream) => {
+            report("connect", "ok");
+            stream.write_all(b"x").unwrap();
+            accepting.join().unwrap();
+        }
+        Err(error) => report("connect", Errno::from(&error)),
+    }
+    drop(filling);
 }

@@ -200,9 +200,9 @@ impl<'a> Context<'a> {
         self.ports.as_ref().map_or(real, |ports| ports.virtual_port(protocol, real))
     }
 
-    /// Tells the launcher something. If it does not keep up, it goes without.
-    pub(crate) fn announce(&self, report: Report) {
-        let _ = self.link.try_send(&report);
+    /// Tells the launcher something. If it does not keep up, it goes without. Whether it was told.
+    pub(crate) fn announce(&self, report: Report) -> bool {
+        self.link.try_send(&report).is_ok()
     }
 
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if

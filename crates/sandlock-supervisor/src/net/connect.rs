@@ -13,7 +13,7 @@ use sandlock_sys::socket::connect_to_no_family;
 
 use super::address::{Form, Meaning, RawAddress, socket_address, wanted_address};
 use super::socket::{Family, Socket};
-use super::{netlink, unix};
+use super::{netlink, own_server, unix};
 use crate::call::{Call, Done, Failure};
 use crate::context::{Context, PATIENCE};
 use crate::decision::{Hands, Standing, decide, standing};
@@ -66,6 +66,17 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
+    if let Some(space) = &cx.ports
+        && let Some(server) = space.own_server(&destination)
+    {
+        match cx.briefly(true, || connect_to_no_family(socket.as_fd())) {
+            Err(Errno::AFNOSUPPORT) => return own_server::connect(cx, space, socket, server, form),
+            // A connection to somewhere else is being made, which is waited for.
+            Err(Errno::INTR) => {}
+            Ok(()) => return Ok(Done::Value(0)),
+            Err(other) => return Err(other.into()),
+        }
+    }
     let waits = || cx.confirm(call).is_ok();
     if let Some(own) = cx.own(&destination) {
         return go(&Hands::of_context(cx, &waits), socket, form, protocol, Route::Direct(own));

@@ -9,6 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod message;
 pub(crate) mod netlink;
 pub(crate) mod own_address;
+pub(crate) mod own_server;
 pub(crate) mod port_space;
 pub(crate) mod ports;
 pub(crate) mod send;

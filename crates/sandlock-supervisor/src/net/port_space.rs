@@ -13,13 +13,14 @@ use sandlock_policy::{Allowed, Destination, Holder, LocalPort, Protocol, Publish
 use sandlock_sys::Errno;
 
 use super::address::{AF_UNSPEC, RawAddress};
+use super::own_server::OwnServer;
 use super::ports::{Binding, Place, Ports};
 use super::sharing::may_share;
 use super::socket::Family;
 use super::socket_at::SocketDiag;
 use crate::call::{Done, Failure};
 use crate::context::Context;
-use crate::message::Report;
+use crate::message::{PortMapping, Report};
 use crate::task::tree;
 
 /// The port space, as the receiving thread has it.
@@ -30,12 +31,13 @@ pub(crate) struct PortSpace<'a> {
     diag: Option<SocketDiag>,
     /// At how many ports those are looked for that can be forgotten.
     sweep_at: Cell<usize>,
+    told: RefCell<Vec<PortMapping>>,
 }
 
 impl<'a> PortSpace<'a> {
     pub(crate) fn new(published: &'a [Publish]) -> Self {
-        let ports = RefCell::default();
-        PortSpace { ports, published, diag: SocketDiag::new().ok(), sweep_at: Cell::new(SWEEP_AT) }
+        let (ports, told) = (RefCell::default(), RefCell::default());
+        PortSpace { ports, published, diag: SocketDiag::new().ok(), sweep_at: Cell::new(SWEEP_AT), told }
     }
 
     /// The run's port of an address of this machine at which a socket of the run is.
@@ -55,6 +57,15 @@ impl<'a> PortSpace<'a> {
         let inode = inode(socket);
         let is_it = |binding: &Binding| binding.real == real && Ok(binding.socket) == inode;
         if ports.bound(protocol, port).iter().any(is_it) { port } else { real }
+    }
+
+    /// Tells the launcher what stands for what, when that is something else than before: whoever binds again and again
+    /// is not to wake it each time.
+    fn tell(&self, cx: &Context<'_>) {
+        let mappings = self.ports.borrow().mappings();
+        if *self.told.borrow() != mappings && cx.announce(Report::Ports(mappings.clone())) {
+            self.told.replace(mappings);
+        }
     }
 
     /// A socket that listens on a port that the kernel chose.
@@ -96,13 +107,24 @@ impl<'a> PortSpace<'a> {
         check_own(*destination, if all_own { Holder::Run } else { Holder::Other }).ok()
     }
 
+    /// The same of a server: with what it takes to find out who took the connection.
+    pub(crate) fn own_server(&self, destination: &Destination) -> Option<OwnServer> {
+        let destination = self.own(destination).filter(|_| destination.protocol() == Protocol::Tcp)?;
+        let (address, real) = (destination.get().address(), destination.get().port());
+        let ports = self.ports.borrow();
+        let port = ports.virtual_port(Protocol::Tcp, real);
+        let reached = ports.reached(Protocol::Tcp, port, address);
+        let sockets = reached.iter().filter(|one| one.real == real).map(|one| one.socket).collect();
+        Some(OwnServer { destination, sockets })
+    }
+
+    /// What the kernel is asked by.
+    pub(crate) fn diag(&self) -> Option<&SocketDiag> {
+        self.diag.as_ref()
+    }
+
     fn socket_at(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<u64> {
-        match &self.diag {
-            Some(diag) => diag.socket_at(protocol, address, port),
-            None => sockets_in_proc(protocol, port)
-                .into_iter()
-                .find_map(|(place, inode)| place.covers(address).then_some(inode)),
-        }
+        listener_at(self.diag(), protocol, address, port)
     }
 
     fn add(
@@ -139,6 +161,12 @@ impl<'a> PortSpace<'a> {
         if bound.iter().all(seen) {
             return;
         }
+        // Where one that shares with nobody can be bound, no socket is. Cheaper than a look at the whole tree.
+        let is_had = |binding: &Binding| nobody_has(protocol, binding.place, binding.real) != Ok(true);
+        if !bound.iter().any(is_had) {
+            self.ports.borrow_mut().keep(protocol, port, |_| false);
+            return;
+        }
         // One that is bound and does not listen yet, or shares its port, is seen in the tree alone.
         let own = tree::sockets();
         self.ports.borrow_mut().keep(protocol, port, |binding| own.contains(&binding.socket));
@@ -172,7 +200,7 @@ pub(crate) fn bind(
     }
     let real = choose(space, socket, family, place, address, allowed)?;
     space.add(protocol, port, socket, place, real, false)?;
-    cx.announce(Report::Ports(space.ports.borrow().mappings()));
+    space.tell(cx);
     Ok(Done::Value(0))
 }
 
@@ -254,6 +282,22 @@ fn is_free(
     }
 }
 
+/// Whether no socket is bound to this port there, listening or not.
+fn nobody_has(protocol: Protocol, place: Place, port: u16) -> Result<bool, Errno> {
+    let address = SocketAddr::new(place.address, port);
+    let domain = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let kind = if protocol == Protocol::Tcp { SocketType::STREAM } else { SocketType::DGRAM };
+    let probe = rustix::net::socket_with(domain, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&probe, !place.dual)?;
+    }
+    match rustix::net::bind(&probe, &address) {
+        Ok(()) => Ok(true),
+        Err(Errno::ADDRINUSE) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// A port that nobody has.
 fn any_free(
     socket: BorrowedFd<'_>,
@@ -321,6 +365,21 @@ fn bound_port(socket: BorrowedFd<'_>) -> Option<u16> {
 
 fn inode(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(rustix::fs::fstat(socket)?.st_ino)
+}
+
+/// The inode of the socket that takes what comes to an address: a listener, or a datagram socket.
+pub(super) fn listener_at(
+    diag: Option<&SocketDiag>,
+    protocol: Protocol,
+    address: IpAddr,
+    port: u16,
+) -> Option<u64> {
+    match diag {
+        Some(diag) => diag.socket_at(protocol, address, port),
+        None => sockets_in_proc(protocol, port)
+            .into_iter()
+            .find_map(|(place, inode)| place.covers(address).then_some(inode)),
+    }
 }
 
 /// The sockets that have a port of the machine, in `/proc`: where they are bound, and their inodes. For TCP those that

@@ -1,7 +1,7 @@
 //! Whose socket is at an address: the kernel is asked, by `sock_diag(7)`, for the one socket that would be reached.
 
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
@@ -28,10 +28,24 @@ impl SocketDiag {
     /// The inode of the socket that takes what comes to this address from nobody in particular: one that listens, or
     /// a datagram socket that is not connected. `None` when there is none, or the kernel does not say.
     pub(crate) fn socket_at(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<u64> {
+        self.ask(protocol, SocketAddr::new(address, port), None)
+    }
+
+    /// The inode of the socket at `here` that is connected to `there`. `None` when nobody has it: it is not accepted,
+    /// or closed.
+    pub(crate) fn socket_between(
+        &self,
+        protocol: Protocol,
+        here: SocketAddr,
+        there: SocketAddr,
+    ) -> Option<u64> {
+        self.ask(protocol, here, Some(there))
+    }
+
+    fn ask(&self, protocol: Protocol, here: SocketAddr, there: Option<SocketAddr>) -> Option<u64> {
         let number = self.asked.get().wrapping_add(1);
         self.asked.set(number);
-        rustix::net::send(&self.socket, &request(number, protocol, address, port)?, SendFlags::empty())
-            .ok()?;
+        rustix::net::send(&self.socket, &request(number, protocol, here, there)?, SendFlags::empty()).ok()?;
         let mut answer = [0; 1024];
         loop {
             let (count, _) = rustix::net::recv(&self.socket, &mut answer[..], RecvFlags::empty()).ok()?;
@@ -44,20 +58,25 @@ impl SocketDiag {
 }
 
 /// `struct nlmsghdr`, `struct inet_diag_req_v2`.
-fn request(number: u32, protocol: Protocol, address: IpAddr, port: u16) -> Option<Vec<u8>> {
-    let (family, octets, protocol_number) = match (address, protocol) {
-        (IpAddr::V4(v4), Protocol::Tcp) => (AF_INET, v4.octets().to_vec(), IPPROTO_TCP),
-        (IpAddr::V4(v4), Protocol::Udp) => (AF_INET, v4.octets().to_vec(), IPPROTO_UDP),
-        (IpAddr::V6(v6), Protocol::Tcp) => (AF_INET6, v6.octets().to_vec(), IPPROTO_TCP),
-        (IpAddr::V6(v6), Protocol::Udp) => (AF_INET6, v6.octets().to_vec(), IPPROTO_UDP),
-        (_, Protocol::Icmp) => return None,
+fn request(number: u32, protocol: Protocol, here: SocketAddr, there: Option<SocketAddr>) -> Option<Vec<u8>> {
+    let protocol_number = match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
+        Protocol::Icmp => return None,
     };
+    let family = if here.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut ends = [[0u8; 16]; 2];
     let mut ports = [0u16, 0];
     // "src and dst are swapped for historical reasons": udp_dump_one of net/ipv4/udp_diag.c.
     let own = usize::from(protocol == Protocol::Udp);
-    ends[own][..octets.len()].copy_from_slice(&octets);
-    ports[own] = port;
+    for (end, address) in [(own, Some(here)), (1 - own, there)] {
+        let Some(address) = address else { continue };
+        match address.ip() {
+            IpAddr::V4(v4) => ends[end][..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => ends[end].copy_from_slice(&v6.octets()),
+        }
+        ports[end] = address.port();
+    }
     let mut bytes = Vec::with_capacity(REQUEST);
     bytes.extend((REQUEST as u32).to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
@@ -96,7 +115,7 @@ const IPPROTO_UDP: u8 = 17;
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpListener, UdpSocket};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsFd;
 
     use super::*;
@@ -124,6 +143,23 @@ mod tests {
             let socket = UdpSocket::bind(bound).unwrap();
             let port = socket.local_addr().unwrap().port();
             assert_eq!(diag.socket_at(Protocol::Udp, asked, port), Some(inode(&socket)), "{bound}");
+        }
+    }
+
+    #[test]
+    fn the_socket_of_a_connection_is_told() {
+        let diag = SocketDiag::new().unwrap();
+        for bound in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(bound).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let to = if bound == "[::1]:0" { "[::1]" } else { "127.0.0.1" };
+            let to: SocketAddr = format!("{to}:{port}").parse().unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let there = client.local_addr().unwrap();
+            // Not accepted yet: nobody's.
+            assert_eq!(diag.socket_between(Protocol::Tcp, to, there), None, "{bound}");
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(diag.socket_between(Protocol::Tcp, to, there), Some(inode(&accepted)), "{bound}");
         }
     }
 
