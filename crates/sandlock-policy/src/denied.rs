@@ -45,6 +45,8 @@ pub enum Denied {
     ControlSocket(#[serde(with = "crate::lossless::path")] PathBuf),
     /// Changing the mode, owner, times or attributes of a file that may not be written.
     Metadata(#[serde(with = "crate::lossless::path")] PathBuf),
+    /// Making the name of a unix socket in a directory that may not be written.
+    UnixName(#[serde(with = "crate::lossless::path")] PathBuf),
     /// Having a port that no rule grants, or that one takes away.
     Bind {
         /// The protocol of the socket.
@@ -115,7 +117,7 @@ impl Denied {
             | Denied::Unanswered(destination) => destination_hint(destination, names),
             // Names are what rules are for.
             Denied::UnixPath(path) if NAME_DAEMONS.iter().any(|daemon| path.starts_with(daemon)) => None,
-            Denied::UnixPath(path) | Denied::Metadata(path) => {
+            Denied::UnixPath(path) | Denied::UnixName(path) | Denied::Metadata(path) => {
                 Some(format!("-w {}", shell_word(path.as_os_str().as_encoded_bytes())))
             }
             Denied::Name { name, forbidden: false } => name_hint(name),
@@ -164,6 +166,7 @@ impl fmt::Display for Denied {
                 write!(f, "abstract unix @{}", escape_terminal(&String::from_utf8_lossy(name)))
             }
             Denied::ControlSocket(path) => write!(f, "the control socket {} of a run", shown_path(path)),
+            Denied::UnixName(path) => write!(f, "the name of a unix socket in {}", shown_path(path)),
             Denied::Metadata(path) => write!(f, "metadata of {}", shown_path(path)),
             Denied::Bind { protocol, port, forbidden } => {
                 write!(f, "{protocol} bind to port {port}{}", not_to_be_bound(*forbidden))
@@ -268,6 +271,7 @@ mod tests {
                 "--net-allow-bind udp://53",
             ),
             (Denied::Listen { protocol: Protocol::Tcp, port: None, forbidden: false }, "--net-allow-bind 0"),
+            (Denied::UnixName("/run/x".into()), "-w /run/x"),
             (Denied::UnixPath("/run/x y.sock".into()), "-w '/run/x y.sock'"),
         ] {
             assert_eq!(denied.hint(&named()).as_deref(), Some(flag));

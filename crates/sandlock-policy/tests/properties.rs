@@ -197,6 +197,7 @@ fn denials() -> impl Strategy<Value = Denied> {
     prop_oneof![
         destinations().prop_map(Denied::Destination),
         any::<PathBuf>().prop_map(Denied::UnixPath),
+        any::<PathBuf>().prop_map(Denied::UnixName),
         any::<Vec<u8>>().prop_map(Denied::UnixAbstract),
         (protocols(), any::<Option<u16>>(), any::<bool>())
             .prop_map(|(protocol, port, forbidden)| Denied::Listen { protocol, port, forbidden }),

@@ -5,9 +5,13 @@
 //! by the very bytes that were read, and resolved once more. What it leads to by then is no matter: the name is made
 //! under this process's Landlock domain, which grants no more places to write than the command's, and as the same user.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use rustix::fs::Mode;
+use sandlock_policy::Denied;
 use sandlock_sys::{Errno, Tid};
 
 use super::address::{AF_UNIX, RawAddress};
@@ -58,6 +62,7 @@ fn bind_to_path(
     // Not through the magic links of /proc, which are others to this process.
     let parent = path::pin(cx, call, &Base::WorkingDirectory, directory, path::Follow::Yes)?;
     let mask = umask_of(call.tid)?;
+    let real = real_path(&parent)?;
     let own_link = path::begins_with_own_link(name, call.tid);
     let (start, bytes) = if own_link {
         let bytes = [&AF_UNIX.to_ne_bytes()[..], last, &[0]].concat();
@@ -75,7 +80,19 @@ fn bind_to_path(
     }
     let bound = sandlock_sys::socket::bind(socket.as_fd(), &bytes);
     rustix::process::chdir("/")?;
-    Ok(bound?)
+    match bound {
+        // Landlock says the same as the file system does of who may not write there. Where the policy lets it write, it
+        // was the file system.
+        Err(Errno::ACCESS) if !cx.writable.iter().any(|root| real.starts_with(root)) => {
+            Err(Denied::UnixName(real).into())
+        }
+        bound => Ok(bound?),
+    }
+}
+
+fn real_path(directory: &OwnedFd) -> Result<PathBuf, Errno> {
+    let path = rustix::fs::readlink(path::of(directory.as_fd()), Vec::new())?.into_bytes();
+    Ok(PathBuf::from(OsStr::from_bytes(&path)))
 }
 
 /// The directory that a path leads through, and the rest.
