@@ -15,6 +15,7 @@ mod name_server;
 mod programs;
 mod redis;
 mod servers;
+mod serving;
 mod start;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             beside::measure(&filter);
             lookup::measure(&filter);
             redis::measure(&filter);
+            serving::measure(&filter);
             ExitCode::SUCCESS
         }
     }

@@ -93,7 +93,8 @@ fn this() -> PathBuf {
     std::env::current_exe().unwrap_or_default()
 }
 
-fn program(name: &str, address: Option<SocketAddr>) -> Command {
+/// A program as it is.
+pub(crate) fn program(name: &str, address: Option<SocketAddr>) -> Command {
     let mut command = Command::new(this());
     command.arg("--program").arg(name).args(address.map(|address| address.to_string()));
     command
@@ -105,8 +106,14 @@ fn in_sandbox(rule: &str, name: &str, address: Option<SocketAddr>) -> Command {
 
 /// A program in a sandbox with these rules.
 pub(crate) fn sandboxed(rules: &[String], name: &str, addresses: &[SocketAddr]) -> Command {
+    let flags: Vec<_> = rules.iter().flat_map(|rule| ["--net-allow".to_owned(), rule.clone()]).collect();
+    sandboxed_by(&flags, name, addresses)
+}
+
+/// A program in a sandbox with these flags.
+pub(crate) fn sandboxed_by(flags: &[String], name: &str, addresses: &[SocketAddr]) -> Command {
     let mut command = Command::new(crate::start::sandlock());
-    command.arg("run").args(rules.iter().flat_map(|rule| ["--net-allow", rule])).arg("--").arg(this());
+    command.arg("run").args(flags).arg("--").arg(this());
     command.arg("--program").arg(name).args(addresses.iter().map(SocketAddr::to_string));
     command
 }

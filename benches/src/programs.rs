@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -22,6 +22,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
     }
     let result = match (words.first().map(String::as_str), address()) {
         (Some("connect"), Some(to)) => connect(to),
+        (Some("serve"), Some(at)) => serve(at),
+        (Some("connect-to-own"), Some(at)) => connect_to_own(at),
         (Some("udp-sendto"), Some(to)) => sendto(to),
         (Some("udp-sendmsg"), Some(to)) => sendmsg(to),
         (Some("udp-sendmmsg"), Some(to)) => sendmmsg(to),
@@ -80,6 +82,24 @@ fn rounds(operations: u32, mut operation: impl FnMut() -> std::io::Result<()>) -
 
 fn connect(to: SocketAddr) -> std::io::Result<f64> {
     rounds(300, || TcpStream::connect(to).map(drop))
+}
+
+/// Nobody is there to be accepted: whoever is would have to be waited for, and `accept` is trapped for nobody.
+fn serve(at: SocketAddr) -> std::io::Result<f64> {
+    rounds(300, || {
+        let listener = TcpListener::bind(at)?;
+        listener.set_nonblocking(true)?;
+        match listener.accept() {
+            Err(nobody) if nobody.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+            somebody => somebody.map(drop),
+        }
+    })
+}
+
+fn connect_to_own(at: SocketAddr) -> std::io::Result<f64> {
+    let listener = TcpListener::bind(at)?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    connect(at)
 }
 
 fn sendto(to: SocketAddr) -> std::io::Result<f64> {
