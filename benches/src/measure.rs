@@ -46,7 +46,7 @@ const CASES: &[Case] = &[
     case("open-close-names", "open-close", Server::None(A_NAME), Most::More(8000.0)),
     case("open-close-own", "open-close-own", Server::None(A_NAME), Most::More(14000.0)),
     case("open-close-proc", "open-close-proc", Server::None(A_NAME), Most::More(60_000.0)),
-    case("read-proc-net", "read-proc-net", Server::None(A_NAME), Most::More(5_000_000.0)),
+    case("read-proc-net", "read-proc-net", Server::None(A_NAME), Most::More(2_000_000.0)),
     case("stat", "stat", Server::None(AN_ADDRESS), Most::Times(1.1)),
     case("getpid", "getpid", Server::None(AN_ADDRESS), Most::Times(1.3)),
     case("fork-exec", "fork-exec", Server::None(AN_ADDRESS), Most::Times(1.1)),

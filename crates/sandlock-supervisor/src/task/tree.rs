@@ -1,6 +1,6 @@
 //! The tree of processes below the supervisor: who is in it, and how it ends.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use sandlock_sys::landlock::SignalScope;
 use sandlock_sys::signal;
+
+use super::{descendants, sockets};
 
 /// Where a process stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,12 +22,12 @@ pub(crate) enum Place {
 /// Whether a thread or process is a descendant of this one. The supervisor adopts orphans, so every process of
 /// the sandbox is; it is not one itself.
 pub(crate) fn place_of(target: i32) -> Place {
-    let this = std::process::id() as i32;
+    let this = this();
     let Some(mut group) = status_field(target, "Tgid:") else {
         return Place::Nowhere;
     };
     while group != this {
-        match status_field(group, "PPid:") {
+        match parent_of(group) {
             Some(parent) if parent == this => return Place::Inside,
             Some(parent) if parent > 1 => group = parent,
             _ => return Place::Outside,
@@ -41,12 +43,12 @@ pub(crate) fn group_of(tid: i32) -> Option<i32> {
 
 /// A process of the sandbox and its parents, up to the child of this process. `None` for one outside.
 pub(crate) fn lineage(process: i32) -> Option<Vec<i32>> {
-    let this = std::process::id() as i32;
+    let this = this();
     let mut lineage = vec![process];
     let mut parents = Vec::new();
     loop {
         let child = *lineage.last()?;
-        let parent = status_field(child, "PPid:")?;
+        let parent = parent_of(child)?;
         parents.push((child, parent));
         match parent {
             _ if parent == this => break,
@@ -56,7 +58,7 @@ pub(crate) fn lineage(process: i32) -> Option<Vec<i32>> {
     }
     // A number may have been given to somebody else in between. Whoever has the same parent as before has had it all
     // along; asked from the top down, so that each was the same while the one above was looked at.
-    let still = parents.iter().rev().all(|&(child, parent)| status_field(child, "PPid:") == Some(parent));
+    let still = parents.iter().rev().all(|&(child, parent)| parent_of(child) == Some(parent));
     still.then_some(lineage)
 }
 
@@ -75,9 +77,17 @@ fn group_in(directory: BorrowedFd<'_>) -> Option<i32> {
     field(&std::io::read_to_string(std::fs::File::from(status)).ok()?, "Tgid:")
 }
 
+pub(super) fn parent_of(process: i32) -> Option<i32> {
+    status_field(process, "PPid:")
+}
+
 /// The process group of a process.
 pub(crate) fn process_group_of(pid: i32) -> Option<i32> {
     rustix::process::getpgid(Pid::from_raw(pid)).ok().map(Pid::as_raw_pid)
+}
+
+fn this() -> i32 {
+    std::process::id() as i32
 }
 
 fn status_field(pid: i32, name: &str) -> Option<i32> {
@@ -90,12 +100,15 @@ fn field(status: &str, name: &str) -> Option<i32> {
 
 /// Ends every process below this one and waits until they are gone: at one stroke with the proof that signals
 /// stay inside, else one by one until none is left. Gives up after a while on one that the kernel cannot end.
+///
+/// That none is left the kernel says, to whom every orphan's adoption is known: one that a look leaves out is met in the
+/// next, and quick looks run after a program that forks better than thorough ones.
 pub(crate) fn end(scope: Option<&SignalScope>) {
     let limit = Instant::now() + LONGEST_END;
     while Instant::now() < limit {
         match scope {
             Some(proof) => signal::kill_all_in_scope(proof),
-            None => descendants().into_iter().for_each(|pid| signal::send(pid, SIGKILL)),
+            None => descendants::look(this(), &[]).into_iter().for_each(|pid| signal::send(pid, SIGKILL)),
         }
         if reap_all() {
             return;
@@ -106,13 +119,18 @@ pub(crate) fn end(scope: Option<&SignalScope>) {
 
 /// For a launcher whose supervisor died: ends what it adopted of the run's tree, one by one until none is left.
 /// Its other children, which `spared` names, and what is below them are left alone.
+///
+/// It has other children, so that the kernel does not say when none of these is left. Two looks at every process of the
+/// machine have to.
 pub fn end_adopted(spared: &[i32]) {
     let limit = Instant::now() + LONGEST_END;
-    while Instant::now() < limit {
-        let found = below_except(std::process::id() as i32, spared);
+    let mut nobody = 0;
+    while Instant::now() < limit && nobody < 2 {
+        let mut found = descendants::look(this(), spared);
         if found.is_empty() {
-            return;
+            found = descendants::scan(this(), spared);
         }
+        nobody = if found.is_empty() { nobody + 1 } else { 0 };
         for pid in found {
             signal::send(pid, SIGKILL);
             // One that is no child of this process is its parent's to reap, or will be adopted.
@@ -125,12 +143,10 @@ pub fn end_adopted(spared: &[i32]) {
 /// The processes that this one, which has one thread, is the parent of.
 #[must_use]
 pub fn children() -> Vec<i32> {
-    // Kernels without CONFIG_PROC_CHILDREN do not have the file.
-    if let Ok(list) = std::fs::read_to_string("/proc/thread-self/children") {
-        return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    }
-    let this = std::process::id() as i32;
-    below_except(this, &[]).into_iter().filter(|pid| status_field(*pid, "PPid:") == Some(this)).collect()
+    descendants::of_this_thread().unwrap_or_else(|| {
+        let is_child = |pid: &i32| parent_of(*pid) == Some(this());
+        descendants::scan(this(), &[]).into_iter().filter(is_child).collect()
+    })
 }
 
 /// Reaps what has ended. True when there is no child any more.
@@ -145,51 +161,16 @@ fn reap_all() -> bool {
     }
 }
 
-/// All processes below this one, parents before their children.
+/// All processes below this one, parents before their children. One that comes or goes meanwhile may be left out, and no
+/// other: nothing may be let through because somebody is not in it.
 pub(crate) fn descendants() -> Vec<i32> {
-    below_except(std::process::id() as i32, &[])
-}
-
-fn below_except(root: i32, spared: &[i32]) -> Vec<i32> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    for pid in pids {
-        if let Some(parent) = status_field(pid, "PPid:") {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut found = Vec::new();
-    let mut next = vec![root];
-    while let Some(parent) = next.pop() {
-        for child in children.remove(&parent).unwrap_or_default() {
-            if parent == root && spared.contains(&child) {
-                continue;
-            }
-            found.push(child);
-            next.push(child);
-        }
-    }
-    found
+    descendants::settled(this())
 }
 
 /// The inodes of the sockets that the processes below this one have open.
 pub(crate) fn sockets() -> HashSet<u64> {
     let mut found = HashSet::new();
-    for pid in descendants() {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            let Ok(target) = std::fs::read_link(entry.path()) else {
-                continue;
-            };
-            let inode = target.to_str().and_then(|target| target.strip_prefix("socket:["));
-            found.extend(inode.and_then(|inode| inode.strip_suffix(']')?.parse::<u64>().ok()));
-        }
-    }
+    descendants().into_iter().for_each(|process| sockets::add_of(process, &mut found));
     found
 }
 

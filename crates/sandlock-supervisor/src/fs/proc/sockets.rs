@@ -1,10 +1,9 @@
 //! The tables of sockets, with the lines of the sandbox's own only.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
 
 use sandlock_policy::Protocol;
-use sandlock_sys::{Errno, descriptors};
+use sandlock_sys::Errno;
 
 use super::shown::{Ports, SocketTable};
 use crate::context::Context;
@@ -19,35 +18,7 @@ pub(super) fn of_the_sandbox(cx: &Context<'_>, table: SocketTable) -> Result<Vec
     // All processes of the sandbox are in this network namespace: no call leads out of it.
     let whole = std::fs::read(format!("/proc/self/net/{}", table.name()))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
-    Ok(only(&whole, table, &inodes(), |protocol, port| cx.virtual_port(protocol, port)))
-}
-
-/// The inodes of every socket that a process of the sandbox has open.
-fn inodes() -> HashSet<u64> {
-    let mut found = HashSet::new();
-    for process in tree::descendants() {
-        for thread in numbers_in(&format!("/proc/{process}/task")) {
-            // Threads can have tables of their own.
-            if thread == process || !descriptors::are_shared(process, thread) {
-                add_sockets(&format!("/proc/{process}/task/{thread}/fd"), &mut found);
-            }
-        }
-    }
-    found
-}
-
-fn numbers_in(directory: &str) -> Vec<i32> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn add_sockets(directory: &str, found: &mut HashSet<u64>) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-        let bytes = target.as_os_str().as_bytes();
-        let number = bytes.strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]"));
-        found.extend(number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<u64>().ok()));
-    }
+    Ok(only(&whole, table, &tree::sockets(), |protocol, port| cx.virtual_port(protocol, port)))
 }
 
 /// The heading, and the lines of these sockets, with the ports that the sandbox knows.
