@@ -25,6 +25,7 @@ mod names_followed;
 mod net_deny;
 mod old_kernels;
 mod ping;
+mod port_map;
 mod port_space;
 mod root;
 mod segments;
