@@ -104,6 +104,12 @@ impl Plan {
         Explanation { rule: format!("{flag} \"{rule}\""), ..explanation }
     }
 
+    /// Whether `/proc` shows the sandbox's own processes and sockets, and no others.
+    #[must_use]
+    pub fn has_own_proc(&self) -> bool {
+        self.needs.own_proc
+    }
+
     /// Whether requests inside of TLS are seen.
     #[must_use]
     pub fn looks_into_tls(&self) -> bool {

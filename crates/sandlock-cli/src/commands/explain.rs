@@ -199,6 +199,9 @@ fn files(plan: &Plan, home: Option<&Path>) -> String {
             text.push_str(&wrapped(&format!("  {kind:6}  "), &paths, "(base)"));
         }
     }
+    if plan.has_own_proc() {
+        text.push_str("  /proc shows the processes of the sandbox, and /proc/net its sockets: opened by the supervisor\n");
+    }
     text
 }
 
@@ -451,6 +454,18 @@ mod tests {
         assert!(text.contains(&format!("  write   {path}  (-w)\n")), "{text}");
         assert!(text.contains("  read    /etc  (-r)\n"), "{text}");
         assert!(text.contains("  write   $TMPDIR  ("), "{text}");
+    }
+
+    #[test]
+    fn a_proc_of_its_own_is_told() {
+        const LINE: &str = "  /proc shows the processes of the sandbox, and /proc/net its sockets: opened by the supervisor\n";
+        for own in [["--net-allow", "localhost:80"], ["--net-allow-bind", "8080"]] {
+            let text = explained(&own);
+            assert!(text.contains(LINE), "{text}");
+            let text = explained(&[&own[..], &["-r", "/proc"]].concat());
+            assert!(!text.contains(LINE), "{text}");
+        }
+        assert!(!explained(&["--net-allow", "127.0.0.1:80"]).contains(LINE));
     }
 
     #[test]
