@@ -15,6 +15,7 @@ mod datagram_lengths;
 mod descriptor_swapped;
 mod fast_open;
 mod files_outside;
+mod held_bind_swapped;
 mod held_call_swapped;
 mod inherited;
 mod inherited_datagram_socket;

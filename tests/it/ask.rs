@@ -15,6 +15,7 @@ lab::suite! {
     tests: [
         a_person_answers_once_for_the_run_or_not,
         always_is_written_to_the_profile,
+        a_port_is_asked_about_as_a_destination_is,
         no_answer_in_time_is_a_refusal,
         without_a_terminal_it_is_an_error,
         what_was_typed_before_the_question_is_no_answer,
@@ -27,7 +28,7 @@ lab::suite! {
         a_program_answers,
         a_program_that_does_not_answer_has_refused,
     ],
-    programs: [with_terminal, without_terminal, connects, at_the_same_time, sends_one, goes_raw],
+    programs: [with_terminal, without_terminal, connects, listens, at_the_same_time, sends_one, goes_raw],
 }
 
 /// A run of `sandlock` with a terminal, and whoever sits at it.
@@ -161,6 +162,24 @@ fn always_is_written_to_the_profile(lab: &Lab) {
     assert!(text.starts_with("# mine\n") && text.contains(&format!("allow = [\"{to}\"]")), "{text}");
     Seated::new(lab, &options, "connects", &[to]).run.finish().expect("connects", "ok");
     assert_eq!(server.saw().len(), 2);
+}
+
+fn a_port_is_asked_about_as_a_destination_is(lab: &Lab) {
+    let port = lab::free_port().to_string();
+    let profile = lab.file("profile/ports.toml", "");
+    let options = ["--ask", "--profile", profile.to_str().unwrap()];
+    let mut seated = Seated::new(lab, &options, "listens", &[&port]);
+    seated.answers(&format!("wants to have tcp port {port} of its own"), "n\n");
+    seated.run.finish().expect("listens", "EACCES");
+    let mut seated = Seated::new(lab, &options, "listens", &[&port]);
+    seated.sees(&format!("--net-allow-bind {port}")).sees("[a]lways").answers("", "a\n");
+    seated.run.finish().expect("listens", "ok");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    assert!(text.contains("[bind]") && text.contains(&format!("allow = [\"{port}\"]")), "{text}");
+    Seated::new(lab, &options, "listens", &[&port]).run.finish().expect("listens", "ok");
+    let mut seated = Seated::new(lab, &options, "listens", &["0"]);
+    seated.answers("wants to listen on a tcp port that the kernel chooses", "o\n");
+    seated.run.finish().expect("listens", "ok");
 }
 
 fn no_answer_in_time_is_a_refusal(lab: &Lab) {
@@ -332,6 +351,14 @@ fn connects(args: &Args) {
         }
     }
     report("connects", all.join(" "));
+}
+
+fn listens(args: &Args) {
+    let listening = std::net::TcpListener::bind(("127.0.0.1", args.get(0)));
+    report(
+        "listens",
+        listening.map_or_else(|error| lab::Errno::from(&error).to_string(), |_| "ok".to_owned()),
+    );
 }
 
 fn at_the_same_time(args: &Args) {

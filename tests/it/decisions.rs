@@ -199,8 +199,16 @@ fn taking_a_port_is_asked_about(lab: &Lab) {
             let out = embedded(lab, how, &[], "binds", &[protocol, &port]);
             out.expect("bind", "ok").expect("bound", &port).expect("asked", 1);
         }
-        // What no rule grants is not asked about.
-        let out = embedded(lab, "binds once", &[], "binds", &[protocol, "1"]);
+        // What no rule grants is asked about as well, and what one denies is not.
+        for how in ["ports once", "ports hold", "ports allow"] {
+            let out = embedded(lab, how, &[], "binds", &[protocol, &port]);
+            out.expect("bind", "ok").expect("bound", &port).expect("asked", 1).expect("granted", false);
+        }
+        embedded(lab, "ports errno 98", &[], "binds", &[protocol, &port]).expect("bind", "EADDRINUSE");
+        embedded(lab, "ports panic", &[], "binds", &[protocol, &port])
+            .expect("bind", "EACCES")
+            .expect("bound", 0);
+        let out = embedded(lab, "ports once", &[], "binds", &[protocol, "1023"]);
         out.expect("bind", "EACCES").expect("asked", 0);
     }
 }
@@ -276,6 +284,12 @@ fn embed(args: &Args) {
             policy.bind.allow.push(rule.parse().unwrap());
         }
     }
+    if how.starts_with("ports") {
+        decisions = decisions.binds().ungranted();
+        for protocol in ["tcp", "udp"] {
+            policy.bind.deny.push(format!("{protocol}://1023").parse().unwrap());
+        }
+    }
     if how.starts_with("denials") {
         decisions = decisions.ungranted().denials();
     }
@@ -302,6 +316,10 @@ fn answer(how: &[String], question: &Question, deciding: &Deciding<'_>) -> Verdi
     }
     let port = match &question.matter {
         Matter::Destination { destination, .. } => destination.port(),
+        Matter::Bind { granted, .. } => {
+            report("granted", granted);
+            0
+        }
         Matter::Exec { path, arguments } => {
             if path.ends_with("touch") {
                 report("path", path.display());
@@ -318,10 +336,10 @@ fn answer(how: &[String], question: &Question, deciding: &Deciding<'_>) -> Verdi
     let words: Vec<&str> = how.iter().map(String::as_str).collect();
     match words[..] {
         ["once"] | [_, "once"] => Verdict::AllowOnce,
-        ["allow"] => Verdict::Allow,
+        ["allow"] | ["ports", "allow"] => Verdict::Allow,
         ["deny"] | [_, "deny"] if words[0] != "hold" => Verdict::Deny,
         ["errno", number] | [_, "errno", number] => Verdict::DenyWith(number.parse().unwrap()),
-        ["panic"] => panic!("as it was told"),
+        ["panic"] | ["ports", "panic"] => panic!("as it was told"),
         ["hang"] => loop {
             std::thread::park();
         },

@@ -1,6 +1,7 @@
 //! End to end: honest programs run with `sandlock run`, and everything that they were promised.
 
 mod ask;
+mod asked_ports;
 mod bind;
 mod blocking;
 mod connect_errnos;

@@ -171,7 +171,7 @@ pub(crate) struct RunFlags {
 /// Who is asked while the command runs.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct AskArgs {
-    /// Ask on the terminal about destinations and names that no rule grants, while the call waits: allow it once, for
+    /// Ask on the terminal about destinations, names and ports that no rule grants, while the call waits: allow it once, for
     /// this run, always (in the last --profile), or not.
     #[arg(long, conflicts_with = "ask_command", help_heading = SURROUNDINGS)]
     pub(crate) ask: bool,

@@ -1,4 +1,4 @@
-//! `--ask`, `--ask-command`: somebody is asked about destinations and names that no rule grants, while the call waits.
+//! `--ask`, `--ask-command`: somebody is asked about destinations, names and ports that no rule grants, while the call waits.
 //!
 //! Calls that want the same share a question. What was refused once is refused for the run, so that a program cannot wear
 //! the person down.
@@ -18,7 +18,7 @@ use sandlock_core::{Answer, Deciding, Decisions, Question, RunRules, Verdict};
 use crate::profile;
 use program::Program;
 use terminal::Terminal;
-pub(crate) use wish::Wish;
+pub(crate) use wish::{Grant, Wish};
 
 /// Whoever asks.
 #[derive(Clone)]
@@ -112,6 +112,7 @@ impl Asker {
     pub(crate) fn decisions(&self) -> Decisions {
         let this = Arc::clone(&self.0);
         Decisions::new(move |question, deciding| Shared::take(&this, question, deciding))
+            .binds()
             .ungranted()
             .patience(self.0.patience)
     }
@@ -232,9 +233,14 @@ impl Shared {
                 {
                     self.say(&error.to_string());
                 }
-                // Of a run that is over nothing can be changed, and nobody waits.
-                let _ = rules.allow(rule);
-                Answer::allow_once
+                match rule {
+                    Grant::Net(rule) => {
+                        // Of a run that is over nothing can be changed, and nobody waits.
+                        let _ = rules.allow(rule);
+                        Answer::allow_once
+                    }
+                    Grant::Bind(_) => Answer::allow,
+                }
             }
             (Some(Choice::Run | Choice::Always), None) => Answer::allow,
             (Some(Choice::No), _) => Answer::deny,

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sandlock_core::{NetRule, Policy};
+use sandlock_core::Policy;
 use toml_edit::{Array, DocumentMut, Item, Value};
+
+use crate::ask::Grant;
 
 /// Why a profile is none, or cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -61,16 +63,20 @@ pub(crate) fn read(path: &Path) -> Result<Policy, ProfileError> {
 /// # Errors
 ///
 /// [`ProfileError`].
-pub(crate) fn allow(path: &Path, rule: &NetRule) -> Result<(), ProfileError> {
+pub(crate) fn allow(path: &Path, rule: &Grant) -> Result<(), ProfileError> {
     let failed = |source: io::Error| ProfileError::Write { path: path.to_owned(), source };
     let malformed = || failed(io::ErrorKind::InvalidData.into());
     // Where a link leads.
     let real = path.canonicalize().map_err(failed)?;
     let text = std::fs::read_to_string(&real).map_err(failed)?;
     let mut document: DocumentMut = text.parse().map_err(|_| malformed())?;
-    let network = document.entry("network").or_insert(toml_edit::table());
-    let network = network.as_table_like_mut().ok_or_else(malformed)?;
-    let allow = network.entry("allow").or_insert(Item::Value(Value::Array(Array::new())));
+    let kind = match rule {
+        Grant::Net(_) => "network",
+        Grant::Bind(_) => "bind",
+    };
+    let rules = document.entry(kind).or_insert(toml_edit::table());
+    let rules = rules.as_table_like_mut().ok_or_else(malformed)?;
+    let allow = rules.entry("allow").or_insert(Item::Value(Value::Array(Array::new())));
     let allow = allow.as_array_mut().ok_or_else(malformed)?;
     let rule = rule.to_string();
     if allow.iter().any(|one| one.as_str() == Some(&rule)) {
@@ -112,7 +118,7 @@ mod tests {
     fn a_rule_that_is_added_leaves_the_rest_as_it_is() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("profile.toml");
-        let rule = |text: &str| text.parse().unwrap();
+        let rule = |text: &str| Grant::Net(text.parse().unwrap());
         for (before, after) in [
             ("", "[network]\nallow = [\"a.test:1\"]\n"),
             ("# mine\n[network]\nallow = [\n  \"b.test:2\", # why\n]\n", ""),
@@ -125,8 +131,10 @@ mod tests {
             assert!(after.is_empty() || text == after, "{text}");
             assert_eq!(text.matches("a.test:1").count(), 1, "{text}");
             assert!(!before.contains('#') || text.contains("# mine") && text.contains("# why"), "{text}");
-            assert!(read(&path).unwrap().network.allow.contains(&rule("a.test:1")), "{text}");
+            assert!(read(&path).unwrap().network.allow.contains(&"a.test:1".parse().unwrap()), "{text}");
         }
+        allow(&path, &Grant::Bind("udp://53".parse().unwrap())).unwrap();
+        assert_eq!(read(&path).unwrap().bind.allow, ["udp://53".parse().unwrap()]);
         std::fs::write(&path, "network = 1").unwrap();
         assert!(allow(&path, &rule("a.test:1")).is_err());
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandlock_policy::{Caller, Matter, Question};
-use sandlock_supervisor::decision::{Asks, Which};
+use sandlock_supervisor::decision::Asks;
 
 use crate::RunRules;
 
@@ -46,7 +46,7 @@ pub(crate) type Decide = dyn Fn(&Question, &Deciding<'_>) -> Verdict + Send + Sy
 /// What a question comes to.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It may go on, and is not asked about again in this run: whoever in it wants the same destination.
+    /// It may go on, and is not asked about again in this run: whoever in it wants the same destination or port.
     Allow,
     /// It may go on, this time.
     AllowOnce,
@@ -74,21 +74,21 @@ impl Decisions {
     /// look up and no rule grants.
     #[must_use]
     pub fn new(decide: impl Fn(&Question, &Deciding<'_>) -> Verdict + Send + Sync + 'static) -> Self {
-        let asks = Asks { destinations: Which::All, ..Asks::default() };
+        let asks = Asks { destinations: true, granted: true, ..Asks::default() };
         Decisions { decide: Arc::new(decide), asks, names: true, patience: PATIENCE }
     }
 
-    /// Of destinations, only what no rule grants is asked about.
+    /// Of destinations and ports, only what no rule grants is asked about.
     #[must_use]
     pub fn ungranted(mut self) -> Self {
-        self.asks.destinations = Which::Ungranted;
+        self.asks.granted = false;
         self
     }
 
     /// Destinations and names are not asked about: the rules decide.
     #[must_use]
     pub fn without_destinations(mut self) -> Self {
-        self.asks.destinations = Which::None;
+        self.asks.destinations = false;
         self.names = false;
         self
     }
@@ -101,8 +101,8 @@ impl Decisions {
         self
     }
 
-    /// Ports that are taken, and that rules grant, are asked about as well; not in a port space of the run's own. What no
-    /// rule grants is refused.
+    /// Ports that the command takes, and servers on ports that the kernel chooses, are asked about as well, unless a rule
+    /// denies them: when they are bound, and not again when a server listens there.
     #[must_use]
     pub fn binds(mut self) -> Self {
         self.asks.binds = true;

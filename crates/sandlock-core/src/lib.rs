@@ -48,8 +48,8 @@ pub use sandlock_image::{Image, ImageError};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, Matter, NameRules, NetRule, Policy, PortSpace, Ports, Protocol,
-    Publish, Question, Resolved, RuleError, RuleErrorKind, escape_terminal,
+    HttpRule, HttpRuleError, HttpRules, LocalPort, Matter, NameRules, NetRule, Policy, PortSpace, Ports,
+    Protocol, Publish, Question, Resolved, RuleError, RuleErrorKind, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

@@ -308,6 +308,7 @@ fn needs(
     let inherits_a_datagram_socket = inherits_a_datagram_socket(&options.inherited);
     let asks = options.decisions.as_ref().map(|decisions| decisions.asks);
     let execs = asks.is_some_and(|asks| asks.execs);
+    let binds_asked = asks.is_some_and(|asks| asks.binds);
     Ok(Needs {
         udp,
         icmp: network.uses(Protocol::Icmp) || may_change,
@@ -322,14 +323,10 @@ fn needs(
         supervised: !options.kernel_only,
         scoped: kernel.landlock >= 6,
         // An answer is about a port that was read: nobody else reads another afterwards.
-        binding: binding(
-            bind,
-            kernel,
-            port_space || asks.is_some_and(|asks| asks.binds),
-            udp || inherits_a_datagram_socket,
-        ),
+        binding: binding(bind, kernel, port_space || binds_asked, udp || inherits_a_datagram_socket),
+        binds_asked,
         port_space,
-        listening_free: !port_space && bind.allowed(Protocol::Tcp).is_everything(),
+        listening_free: !port_space && !binds_asked && bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
         serves,
         own_proc: (serves || serves_others)
@@ -380,6 +377,10 @@ pub(crate) fn bound_ports(bind: &BindPolicy, needs: &Needs) -> BoundPorts {
         BoundPorts { anywhere: needs.port_space, command: Some(vec![0]), supervisor: None }
     } else if allowed.is_everything() {
         BoundPorts { anywhere: needs.port_space, command: None, supervisor: None }
+    } else if needs.binds_asked {
+        // Landlock cannot be widened by an answer. The supervisor binds, and the command never does.
+        debug_assert_eq!(needs.binding, Binding::Performed);
+        BoundPorts { anywhere: needs.port_space, command: Some(vec![0]), supervisor: None }
     } else if allowed.count() <= MOST_BOUND_PORTS {
         BoundPorts { anywhere: needs.port_space, command: Some(listed()), supervisor: Some(listed()) }
     } else {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Allowed, BindRule, Denied, PortRanges, Protocol, Publish};
+use crate::{Allowed, Approval, BindRule, Denied, PortRanges, Protocol, Publish};
 
 /// Ports that are granted to be bound, and what is taken away from them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct BindPolicy {
 }
 
 /// A port of the run's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalPort {
     /// The protocol of its socket.
     pub protocol: Protocol,
@@ -89,6 +89,39 @@ impl BindPolicy {
             return Err(Denied::Listen { protocol, port: Some(port), forbidden: true });
         }
         Err(Denied::Listen { protocol, port: None, forbidden: of.takes_away(0) })
+    }
+
+    /// A port that somebody approved to be bound who was asked, whether or not a rule grants it.
+    ///
+    /// # Errors
+    /// [`Denied::Bind`], when a rule denies it.
+    pub fn approved_bind(&self, local: LocalPort, _: Approval) -> Result<Allowed<LocalPort>, Denied> {
+        let LocalPort { protocol, port } = local;
+        // To 0 it is nobody's to deny: see `check_bind`.
+        match port != 0 && self.forbids(protocol, port) {
+            true => Err(Denied::Bind { protocol, port, forbidden: true }),
+            false => Ok(Allowed::new(local)),
+        }
+    }
+
+    /// The same of a port to listen on; `port` is 0 for one that the kernel will choose.
+    ///
+    /// # Errors
+    /// [`Denied::Listen`], when a rule denies it.
+    pub fn approved_listen(&self, local: LocalPort, _: Approval) -> Result<Allowed<LocalPort>, Denied> {
+        let LocalPort { protocol, port } = local;
+        match self.forbids(protocol, port) {
+            true => {
+                Err(Denied::Listen { protocol, port: Some(port).filter(|port| *port != 0), forbidden: true })
+            }
+            false => Ok(Allowed::new(local)),
+        }
+    }
+
+    /// Whether some rule denies the port: then no approval grants it.
+    #[must_use]
+    pub fn forbids(&self, protocol: Protocol, port: u16) -> bool {
+        self.of(protocol).is_some_and(|of| of.denied.contains(port))
     }
 
     /// The ports that are allowed, 0 among them if the kernel may choose one to listen on.
@@ -177,6 +210,26 @@ mod tests {
         assert_eq!(listen(&policy, 8099), None);
         assert_eq!(listen(&policy, 8080), Some((Some(8080), true)));
         assert_eq!([listen(&policy, 0), listen(&policy, 40000)], [Some((None, false)); 2]);
+    }
+
+    #[test]
+    fn an_approval_grants_what_no_rule_does_and_never_what_one_denies() {
+        let yes = crate::Verdict::AllowOnce.approval().unwrap();
+        let policy = policy(&["8000"], &["8080", "udp://53"]);
+        let local = |protocol, port| LocalPort { protocol, port };
+        for granted in [local(Tcp, 9000), local(Udp, 5353), local(Tcp, 0), local(Tcp, 8000)] {
+            assert_eq!(policy.approved_bind(granted, yes).map(Allowed::into_inner), Ok(granted));
+        }
+        for (protocol, port) in [(Tcp, 8080), (Udp, 53)] {
+            let denied = Denied::Bind { protocol, port, forbidden: true };
+            assert_eq!(policy.approved_bind(local(protocol, port), yes), Err(denied));
+        }
+        assert!(policy.approved_listen(local(Tcp, 0), yes).is_ok());
+        let denied = Denied::Listen { protocol: Tcp, port: Some(8080), forbidden: true };
+        assert_eq!(policy.approved_listen(local(Tcp, 8080), yes), Err(denied));
+        let none_chosen = self::policy(&[], &["0"]);
+        assert!(none_chosen.approved_listen(local(Tcp, 0), yes).is_err());
+        assert!(none_chosen.approved_bind(local(Tcp, 0), yes).is_ok());
     }
 
     #[test]

@@ -50,12 +50,23 @@ pub enum Matter {
         /// The name.
         name: String,
     },
-    /// Taking a port that the rules grant.
+    /// Taking a port of the run's own; to listen on it is no question of its own.
     Bind {
         /// The protocol of the socket.
         protocol: Protocol,
         /// The port; 0 when the kernel is to choose one.
         port: u16,
+        /// Whether the rules grant it.
+        granted: bool,
+    },
+    /// Listening on a port that the kernel chooses.
+    Listen {
+        /// The protocol of the socket.
+        protocol: Protocol,
+        /// The port; 0 when the kernel has not chosen yet.
+        port: u16,
+        /// Whether the rules grant it.
+        granted: bool,
     },
     /// Executing a file. Path and arguments are what the program had in memory at one moment: another thread of it can
     /// change them before the kernel reads them.
@@ -75,7 +86,7 @@ pub enum Matter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It may go on, and so may whoever in the run wants the same destination: nobody is asked about that again.
+    /// It may go on, and so may whoever in the run wants the same destination or port: nobody is asked about that again.
     Allow,
     /// It may go on, this time.
     AllowOnce,
@@ -147,7 +158,8 @@ mod tests {
                 granted: false,
             },
             Matter::Exec { path: "/bin/sh".into(), arguments: vec![b"\0".to_vec()] },
-            Matter::Bind { protocol: Protocol::Udp, port: 0 },
+            Matter::Bind { protocol: Protocol::Udp, port: 0, granted: true },
+            Matter::Listen { protocol: Protocol::Tcp, port: 0, granted: false },
             Matter::Denied(Denied::UnixAbstract(b"\xff".to_vec())),
         ] {
             let question = Question::new(7, matter);

@@ -18,8 +18,8 @@ use crate::call::{Call, Failure};
 use crate::decision::Desk;
 use crate::fs::proc;
 use crate::fs::served::ServedFile;
-use crate::message::{Link, Report};
-use crate::net::port_space::PortSpace;
+use crate::message::Link;
+use crate::net::port_space::SharedPorts;
 use crate::table::Needs;
 use crate::task::inner::InnerDomains;
 use crate::task::shared_memory::Segments;
@@ -29,7 +29,7 @@ pub struct Context<'a> {
     /// Who may go where, now: names change what they stand for while others look.
     pub network: &'a ArcSwap<NetworkPolicy>,
     /// Who may bind what.
-    pub bind: &'a BindPolicy,
+    pub bind: &'a Arc<BindPolicy>,
     /// The directories and files that the command may write, by their real paths.
     pub writable: &'a [PathBuf],
     /// Files that are served, besides those about names.
@@ -40,7 +40,7 @@ pub struct Context<'a> {
     pub interrupter: &'a Interrupter,
     pub(crate) listener: &'a Listener,
     /// `None` when its ports are the machine's.
-    pub(crate) ports: Option<PortSpace<'a>>,
+    pub(crate) ports: Option<Arc<SharedPorts>>,
     /// The command's process.
     pub(crate) command: i32,
     pub(crate) inner_domains: InnerDomains,
@@ -58,7 +58,7 @@ pub struct Context<'a> {
 /// What a run is given, for the receiving thread.
 pub(crate) struct Given<'a> {
     pub(crate) network: &'a ArcSwap<NetworkPolicy>,
-    pub(crate) bind: &'a BindPolicy,
+    pub(crate) bind: &'a Arc<BindPolicy>,
     pub(crate) published: &'a [Publish],
     pub(crate) writable: &'a [PathBuf],
     pub(crate) served: &'a [ServedFile],
@@ -77,7 +77,7 @@ impl<'a> Context<'a> {
         Context {
             network: given.network,
             bind: given.bind,
-            ports: needs.port_space.then(|| PortSpace::new(given.published)),
+            ports: needs.port_space.then(|| Arc::new(SharedPorts::new(given.published))),
             writable: given.writable,
             served: given.served,
             needs,
@@ -176,7 +176,7 @@ impl<'a> Context<'a> {
 
     /// Where traffic goes that is for a socket of the run's own, in its own port space.
     pub(crate) fn own(&self, destination: &Destination) -> Option<Allowed<Destination>> {
-        self.ports.as_ref()?.own(destination)
+        self.ports.as_ref()?.lock().own(destination)
     }
 
     /// Whether a datagram may be sent, and where it goes then.
@@ -190,19 +190,14 @@ impl<'a> Context<'a> {
         }
         let checked = self.network.load().check(destination);
         match (&self.ports, checked) {
-            (Some(ports), Err(denied)) => ports.own_unbound(&destination).ok_or(denied),
+            (Some(ports), Err(denied)) => ports.lock().own_unbound(&destination).ok_or(denied),
             (_, checked) => checked,
         }
     }
 
     /// The run's port that a port of the machine stands for: another one only in a port space of the run's own.
     pub fn virtual_port(&self, protocol: Protocol, real: u16) -> u16 {
-        self.ports.as_ref().map_or(real, |ports| ports.virtual_port(protocol, real))
-    }
-
-    /// Tells the launcher something. If it does not keep up, it goes without. Whether it was told.
-    pub(crate) fn announce(&self, report: Report) -> bool {
-        self.link.try_send(&report).is_ok()
+        self.ports.as_ref().map_or(real, |ports| ports.lock().virtual_port(protocol, real))
     }
 
     /// To be asked after the last look at the caller's descriptors and memory, and before anything is done: if

@@ -106,6 +106,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
     let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
     let network = Arc::new(ArcSwap::from_pointee(network));
+    let bind = Arc::new(bind);
     let desk = decisions.map(|decisions| {
         let (network, reports, unreported) =
             (Arc::clone(&network), Arc::clone(link), Arc::clone(&unreported));

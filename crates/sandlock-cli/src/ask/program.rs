@@ -97,6 +97,15 @@ fn question(put: &Put<'_>) -> Value {
             fields.insert("what".into(), "look_up".into());
             fields.insert("name".into(), name.clone().into());
         }
+        Wish::Bind(local) => {
+            fields.insert("what".into(), "bind".into());
+            fields.insert("protocol".into(), local.protocol.to_string().into());
+            fields.insert("port".into(), local.port.into());
+        }
+        Wish::Listen(protocol) => {
+            fields.insert("what".into(), "listen".into());
+            fields.insert("protocol".into(), protocol.to_string().into());
+        }
     }
     if let Some(rule) = put.wish.rule() {
         fields.insert("rule".into(), rule.to_string().into());

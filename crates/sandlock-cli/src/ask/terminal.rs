@@ -166,6 +166,8 @@ fn in_words(put: &Put<'_>) -> String {
             None => format!("wants to reach {destination}"),
         },
         Wish::LookUp(name) => format!("wants to ask a name server for {}", shown(name)),
+        Wish::Bind(local) => format!("wants to have {} port {} of its own", local.protocol, local.port),
+        Wish::Listen(protocol) => format!("wants to listen on a {protocol} port that the kernel chooses"),
     };
     // On a line of its own, whatever the command has left there.
     let mut text = format!("\r\nsandlock: {} {wants}\n", shown(put.run));
@@ -175,15 +177,15 @@ fn in_words(put: &Put<'_>) -> String {
         text.push_str(&format!("  program  {}{pid}\n", shown(&caller.executable.to_string_lossy())));
         text.push_str(&format!("  command  {}\n", shown(&words.join(" "))));
     }
-    if let (Some(rule), Wish::Reach(..)) = (put.wish.rule(), put.wish) {
-        text.push_str(&format!("  rule     --net-allow {rule}\n"));
+    if let Some(rule) = put.wish.rule() {
+        text.push_str(&format!("  rule     {} {rule}\n", rule.flag()));
     }
     text
 }
 
 fn choices(put: &Put<'_>) -> String {
-    let always = match (put.profile, put.wish) {
-        (Some(profile), Wish::Reach(..)) => format!(", [a]lways ({})", shown(&profile.to_string_lossy())),
+    let always = match (put.profile, put.wish.rule()) {
+        (Some(profile), Some(_)) => format!(", [a]lways ({})", shown(&profile.to_string_lossy())),
         _ => String::new(),
     };
     format!("  allow it [o]nce, for this [r]un{always}, or [n]ot? ")
@@ -194,9 +196,7 @@ fn understood(line: &[u8], put: &Put<'_>) -> Option<Choice> {
     match word.as_str() {
         "o" | "once" => Some(Choice::Once),
         "r" | "run" => Some(Choice::Run),
-        "a" | "always" if put.profile.is_some() && matches!(put.wish, Wish::Reach(..)) => {
-            Some(Choice::Always)
-        }
+        "a" | "always" if put.profile.is_some() && put.wish.rule().is_some() => Some(Choice::Always),
         "n" | "no" | "not" => Some(Choice::No),
         _ => None,
     }

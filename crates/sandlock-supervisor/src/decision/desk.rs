@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::RecvFlags;
-use sandlock_policy::{Approval, Denied, Destination, Matter, NetworkPolicy, Question, Said, Verdict};
+use rustix::net::{RecvFlags, sockopt};
+use sandlock_policy::{Approval, Denied, LocalPort, NetworkPolicy, Question, Said, Verdict};
 use sandlock_sys::{Errno, Tid};
 
-use super::{Asking, Asks, Decisions, GoOn, Hands, Refusals, Reply, caller};
+use super::{About, Asking, Asks, Decisions, GoOn, Hands, Refusals, Reply, caller};
 use crate::call::{Done, Failure};
 use crate::message::{Link, Report};
 use crate::receive::errno_of;
@@ -38,7 +38,9 @@ struct State {
     last: u64,
     /// The questions that calls wait for, with what was said about them and not heard yet.
     open: HashMap<u64, VecDeque<Said>>,
-    approved: HashMap<Destination, Approval>,
+    approved: HashMap<About, Approval>,
+    /// The sockets that were bound by an approval, by their cookies, and to what.
+    bound: HashMap<u64, (LocalPort, Approval)>,
     /// When an answer last did not come at once.
     slow_at: Option<Instant>,
     closed: bool,
@@ -49,7 +51,7 @@ pub(crate) struct Asked {
     desk: Arc<Desk>,
     id: u64,
     tid: Tid,
-    about: Option<Destination>,
+    about: Option<About>,
     settled: bool,
 }
 
@@ -79,10 +81,7 @@ impl Desk {
 
     /// Puts a question. `None` when nobody can be asked, or too many questions are open.
     pub(super) fn ask(desk: &Arc<Desk>, tid: Tid, question: Question) -> Option<Asked> {
-        let about = match &question.matter {
-            Matter::Destination { destination, .. } => Some(*destination),
-            _ => None,
-        };
+        let about = About::of(&question.matter);
         let id = {
             let mut state = desk.state();
             if state.closed || state.open.len() >= MOST_OPEN {
@@ -109,9 +108,29 @@ impl Desk {
         }
     }
 
-    /// Whether traffic to it was approved for the whole run.
-    pub(super) fn approved(&self, destination: &Destination) -> Option<Approval> {
-        self.state().approved.get(destination).copied()
+    /// Whether it was approved for the whole run.
+    pub(super) fn approved(&self, about: About) -> Option<Approval> {
+        self.state().approved.get(&about).copied()
+    }
+
+    /// That a socket was bound by an approval, so that it may listen there.
+    pub(crate) fn was_bound(&self, socket: BorrowedFd<'_>, local: LocalPort, approval: Approval) {
+        let Ok(cookie) = sockopt::socket_cookie(socket) else {
+            return;
+        };
+        let mut state = self.state();
+        // Which of them are closed nobody tells. One that is forgotten is asked about again when it listens.
+        if state.bound.len() >= MOST_APPROVED {
+            state.bound.clear();
+        }
+        state.bound.insert(cookie, (local, approval));
+    }
+
+    /// The approval by which the socket was bound, if it was bound to this.
+    pub(super) fn approved_of(&self, socket: BorrowedFd<'_>, local: LocalPort) -> Option<Approval> {
+        let cookie = sockopt::socket_cookie(socket).ok()?;
+        let (bound, approval) = *self.state().bound.get(&cookie)?;
+        (bound == local).then_some(approval)
     }
 
     /// What to poll while calls are held, to [take in](Desk::take_in) what comes.
@@ -275,11 +294,11 @@ impl Asked {
                 return Err(Failure::Declined(denied, errno));
             }
         };
-        if let (Verdict::Allow, Some(destination)) = (verdict, self.about) {
+        if let (Verdict::Allow, Some(about)) = (verdict, self.about) {
             let mut state = self.desk.state();
             // Beyond that, each is asked about again.
             if state.approved.len() < MOST_APPROVED {
-                state.approved.insert(destination, approval);
+                state.approved.insert(about, approval);
             }
         }
         go_on(approval, hands)

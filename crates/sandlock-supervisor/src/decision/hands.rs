@@ -53,9 +53,9 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Tells the launcher that a connection which it will see is one that was led to it. If it does not keep up, the
-    /// connection is nobody's, and is closed.
-    pub(crate) fn announce(&self, report: &Report) {
-        let _ = self.link.try_send(report);
+    /// Tells the launcher something. If it does not keep up, it goes without; a connection that was led to it is nobody's
+    /// then, and is closed. Whether it was told.
+    pub(crate) fn announce(&self, report: &Report) -> bool {
+        self.link.try_send(report).is_ok()
     }
 }

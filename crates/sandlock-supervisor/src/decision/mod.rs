@@ -9,10 +9,11 @@ mod desk;
 mod exec;
 mod hands;
 mod held;
+mod port;
 
 use std::time::Duration;
 
-use sandlock_policy::{Approval, Caller, Denied, Destination, Matter, Question, Said};
+use sandlock_policy::{Approval, Caller, Denied, Destination, LocalPort, Matter, Question, Said};
 use sandlock_sys::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub(crate) use desk::{Desk, FromDesk};
 pub(crate) use exec::{execve, execveat};
 pub(crate) use hands::Hands;
 use held::Held;
+pub(crate) use port::{PortStanding, binding, listening};
 
 /// What is asked about, and of whom.
 #[derive(Debug)]
@@ -41,25 +43,35 @@ pub struct Decisions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Asks {
     /// Destinations of connections and datagrams.
-    pub destinations: Which,
-    /// Ports that are taken, and that rules grant.
+    pub destinations: bool,
+    /// Ports of the run's own that are taken, and listened on.
     pub binds: bool,
+    /// Of these, what rules grant as well.
+    pub granted: bool,
     /// Executions.
     pub execs: bool,
     /// All that is refused: told before the caller hears of it.
     pub denials: bool,
 }
 
-/// Of what rules speak of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Which {
-    /// Nothing: the rules decide.
-    #[default]
-    None,
-    /// What no rule grants, and none forbids.
-    Ungranted,
-    /// What a rule grants as well.
-    All,
+/// What an approval for the whole run is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum About {
+    Destination(Destination),
+    Port(LocalPort),
+    /// Listening on ports that the kernel chooses.
+    Listening,
+}
+
+impl About {
+    fn of(matter: &Matter) -> Option<About> {
+        match *matter {
+            Matter::Destination { destination, .. } => Some(About::Destination(destination)),
+            Matter::Bind { protocol, port, .. } => Some(About::Port(LocalPort { protocol, port })),
+            Matter::Listen { .. } => Some(About::Listening),
+            _ => None,
+        }
+    }
 }
 
 /// From the supervisor: a question, or that its answer is not wanted any more.
@@ -108,7 +120,7 @@ pub(crate) enum Standing {
 
 /// How traffic to `destination` stands.
 pub(crate) fn standing(cx: &Context<'_>, destination: Destination) -> Standing {
-    let Some(desk) = cx.desk.as_ref().filter(|desk| desk.asks.destinations != Which::None) else {
+    let Some(desk) = cx.desk.as_ref().filter(|desk| desk.asks.destinations) else {
         return Standing::ByRules;
     };
     // A socket of the run's own is nobody else's business.
@@ -119,13 +131,13 @@ pub(crate) fn standing(cx: &Context<'_>, destination: Destination) -> Standing {
     let granted = match network.route(destination) {
         // The run's own resolver is asked about names, each of which is a question of its own.
         Ok(sandlock_policy::Route::Resolver(_)) => return Standing::ByRules,
-        Ok(_) if desk.asks.destinations == Which::Ungranted => return Standing::ByRules,
+        Ok(_) if !desk.asks.granted => return Standing::ByRules,
         Ok(_) => true,
         Err(Denied::Destination(_)) if network.forbids(destination) => return Standing::ByRules,
         Err(Denied::Destination(_)) => false,
         Err(_) => return Standing::ByRules,
     };
-    if let Some(approval) = desk.approved(&destination) {
+    if let Some(approval) = desk.approved(About::Destination(destination)) {
         return Standing::Approved(approval);
     }
     let named =
@@ -165,11 +177,6 @@ pub(crate) fn decide(cx: &Context<'_>, call: &Call, matter: Matter, go_on: GoOn)
     Ok(Done::Wait(Box::new(Held::new(asked, refusals, go_on, patience))))
 }
 
-/// Asks about a port that is taken, if somebody wants to be asked; in a port space of the run's own nobody is.
-pub(crate) fn asks_about_binds(cx: &Context<'_>) -> bool {
-    cx.desk.is_some_and(|desk| desk.asks.binds) && cx.ports.is_none()
-}
-
 /// Tells somebody of what is refused, who may choose another errno.
 pub(crate) fn denied(cx: &Context<'_>, call: &Call, denied: Denied) -> Result<Done, Failure> {
     match &cx.desk {
@@ -194,6 +201,9 @@ impl Refusals {
             Matter::Exec { path, .. } => Refusals::Other(Denied::Exec(path.clone())),
             Matter::Bind { protocol, port, .. } => {
                 Refusals::Other(Denied::Bind { protocol: *protocol, port: *port, forbidden: false })
+            }
+            Matter::Listen { protocol, .. } => {
+                Refusals::Other(Denied::Listen { protocol: *protocol, port: None, forbidden: false })
             }
             Matter::Name { name } => Refusals::Other(Denied::Name { name: name.clone(), forbidden: false }),
             Matter::Denied(denied) => Refusals::Other(denied.clone()),

@@ -66,11 +66,11 @@ fn internet(
         }
         Meaning::Place(destination, form) => (destination, form),
     };
-    if let Some(space) = &cx.ports
+    if let Some(space) = cx.ports.as_ref().map(|ports| ports.lock())
         && let Some(server) = space.own_server(&destination)
     {
         match cx.briefly(true, || connect_to_no_family(socket.as_fd())) {
-            Err(Errno::AFNOSUPPORT) => return own_server::connect(cx, space, socket, server, form),
+            Err(Errno::AFNOSUPPORT) => return own_server::connect(cx, &space, socket, server, form),
             // A connection to somewhere else is being made, which is waited for.
             Err(Errno::INTR) => {}
             Ok(()) => return Ok(Done::Value(0)),

@@ -43,7 +43,7 @@ fn tell(
     let Ok(mut address) = SocketAddr::try_from(address) else {
         return Ok(Done::Continue);
     };
-    match cx.ports.as_ref().and_then(|ports| ports.shown(protocol, address)) {
+    match cx.ports.as_ref().and_then(|ports| ports.lock().shown(protocol, address)) {
         Some(port) if port != address.port() => address.set_port(port),
         _ => return Ok(Done::Continue),
     }

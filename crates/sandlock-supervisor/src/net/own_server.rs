@@ -69,7 +69,7 @@ impl OwnServer {
 /// server is gone, with whoever listens there then. Instead it is tried again.
 pub(crate) fn connect(
     cx: &Context<'_>,
-    space: &PortSpace<'_>,
+    space: &PortSpace,
     socket: OwnedFd,
     server: OwnServer,
     form: Form,

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use sandlock_policy::{Allowed, Destination, Holder, LocalPort, Protocol, Publish, check_own};
@@ -19,14 +20,29 @@ use super::sharing::may_share;
 use super::socket::Family;
 use super::socket_at::SocketDiag;
 use crate::call::{Done, Failure};
-use crate::context::Context;
+use crate::decision::Hands;
 use crate::message::{PortMapping, Report};
 use crate::task::tree;
 
-/// The port space, as the receiving thread has it.
-pub(crate) struct PortSpace<'a> {
+/// The port space, for the thread that performs a bind: the receiving one, or the main one after a call was held.
+pub(crate) struct SharedPorts(Mutex<PortSpace>);
+
+impl SharedPorts {
+    pub(crate) fn new(published: &[Publish]) -> Self {
+        SharedPorts(Mutex::new(PortSpace::new(published)))
+    }
+
+    /// Waits for the other thread, which has it for no longer than a call may take that could block.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PortSpace> {
+        // What is in it is whole at any moment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The port space.
+pub(crate) struct PortSpace {
     ports: RefCell<Ports>,
-    published: &'a [Publish],
+    published: Vec<Publish>,
     /// `None` where the kernel has none: `/proc` is read instead.
     diag: Option<SocketDiag>,
     /// At how many ports those are looked for that can be forgotten.
@@ -34,10 +50,15 @@ pub(crate) struct PortSpace<'a> {
     told: RefCell<Vec<PortMapping>>,
 }
 
-impl<'a> PortSpace<'a> {
-    pub(crate) fn new(published: &'a [Publish]) -> Self {
-        let (ports, told) = (RefCell::default(), RefCell::default());
-        PortSpace { ports, published, diag: SocketDiag::new().ok(), sweep_at: Cell::new(SWEEP_AT), told }
+impl PortSpace {
+    fn new(published: &[Publish]) -> Self {
+        PortSpace {
+            ports: RefCell::default(),
+            published: published.to_vec(),
+            diag: SocketDiag::new().ok(),
+            sweep_at: Cell::new(SWEEP_AT),
+            told: RefCell::default(),
+        }
     }
 
     /// The run's port of an address of this machine at which a socket of the run is.
@@ -61,9 +82,9 @@ impl<'a> PortSpace<'a> {
 
     /// Tells the launcher what stands for what, when that is something else than before: whoever binds again and again
     /// is not to wake it each time.
-    fn tell(&self, cx: &Context<'_>) {
+    fn tell(&self, hands: &Hands<'_>) {
         let mappings = self.ports.borrow().mappings();
-        if *self.told.borrow() != mappings && cx.announce(Report::Ports(mappings.clone())) {
+        if *self.told.borrow() != mappings && hands.announce(&Report::Ports(mappings.clone())) {
             self.told.replace(mappings);
         }
     }
@@ -175,8 +196,8 @@ impl<'a> PortSpace<'a> {
 
 /// Binds a socket of the run to a port of the run.
 pub(crate) fn bind(
-    cx: &Context<'_>,
-    space: &PortSpace<'_>,
+    hands: &Hands<'_>,
+    space: &PortSpace,
     socket: BorrowedFd<'_>,
     family: Family,
     address: &RawAddress,
@@ -200,13 +221,13 @@ pub(crate) fn bind(
     }
     let real = choose(space, socket, family, place, address, allowed)?;
     space.add(protocol, port, socket, place, real, false)?;
-    space.tell(cx);
+    space.tell(hands);
     Ok(Done::Value(0))
 }
 
 /// Binds the socket to some port of the machine, and says which.
 fn choose(
-    space: &PortSpace<'_>,
+    space: &PortSpace,
     socket: BorrowedFd<'_>,
     family: Family,
     place: Place,

@@ -34,6 +34,8 @@ pub struct Needs {
     pub scoped: bool,
     /// Who decides on `bind`.
     pub binding: Binding,
+    /// Somebody is asked about ports, who may grant what no rule does.
+    pub binds_asked: bool,
     /// The run has a port space of its own.
     pub port_space: bool,
     /// Every TCP socket may listen.
