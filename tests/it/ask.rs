@@ -25,10 +25,13 @@ lab::suite! {
         datagrams_are_asked_about,
         the_terminal_is_left_as_it_was,
         a_terminal_that_is_gone_has_refused,
+        the_foreground_is_given_back_to_the_job_that_had_it,
         a_program_answers,
         a_program_that_does_not_answer_has_refused,
+        a_program_that_is_killed_has_refused,
+        what_is_held_ends_with_the_launcher,
     ],
-    programs: [with_terminal, without_terminal, connects, listens, at_the_same_time, sends_one, goes_raw],
+    programs: [with_terminal, without_terminal, connects, listens, job_control, at_the_same_time, sends_one, goes_raw],
 }
 
 /// A run of `sandlock` with a terminal, and whoever sits at it.
@@ -276,12 +279,39 @@ fn the_terminal_is_left_as_it_was(lab: &Lab) {
 fn a_terminal_that_is_gone_has_refused(lab: &Lab) {
     let server = TcpServer::v4();
     let to = &*server.rule();
-    let mut seated = Seated::new(lab, &["--ask"], "connects", &["deaf", to]);
-    seated.sees("[n]ot? ");
-    let Seated { run, master, .. } = seated;
-    drop(master);
-    run.finish().expect("connects", "ECONNREFUSED");
-    assert!(server.saw().is_empty());
+    for hears in [false, true] {
+        let args = if hears { vec![to] } else { vec!["deaf", to] };
+        let mut seated = Seated::new(lab, &["--ask"], "connects", &args);
+        seated.sees("[n]ot? ");
+        let Seated { run, master, .. } = seated;
+        drop(master);
+        let out = run.finish();
+        // Who hears of it by a signal may be ended by that.
+        let said = out.find("connects");
+        assert!(said == Some("ECONNREFUSED") || (hears && said.is_none()), "{out}");
+        assert!(server.saw().is_empty());
+    }
+}
+
+fn the_foreground_is_given_back_to_the_job_that_had_it(lab: &Lab) {
+    let server = TcpServer::v4();
+    let to = &*server.rule();
+    let mut seated = Seated::new(lab, &["--ask", "-w", "/dev/tty"], "job_control", &[to]);
+    let launcher = seated.run.pid();
+    seated.run.wait_for("foreground before");
+    seated.sees(to).sees("[n]ot? ");
+    // Whose group the terminal's is now.
+    let mut group = 0i32;
+    let asked = [seated.master.as_raw_fd() as usize, libc::TIOCGPGRP as usize, raw::out(&mut group)];
+    raw::call(libc::SYS_ioctl, &asked).unwrap();
+    assert_eq!(group, launcher);
+    seated.types("o\n");
+    assert_eq!(seated.run.wait_for("connect"), "ok");
+    assert_eq!(seated.run.wait_for("foreground after"), "true");
+    seated.types("for the program\n");
+    let out = seated.run.finish();
+    out.expect("foreground before", true).expect("read", "for the program").expect("shell's again", true);
+    assert_eq!(server.saw().len(), 1);
 }
 
 fn asks_program(lab: &Lab, script: &str, options: &[&str], args: &[&str]) -> lab::Output {
@@ -327,6 +357,66 @@ fn a_program_that_does_not_answer_has_refused(lab: &Lab) {
     out.expect_code(125).expect_said("--ask-command /nowhere: it cannot be executed");
 }
 
+fn a_program_that_is_killed_has_refused(lab: &Lab) {
+    let server = TcpServer::v4();
+    let to = &*server.rule();
+    let number = lab.path("tmp/number");
+    let text = format!("#!/bin/sh\necho $$ > {0}.new\nmv {0}.new {0}\nexec sleep 30\n", number.display());
+    let script = lab.script("ask/killed.sh", &text);
+    let child = lab.sandbox().option("--ask-command").option(script).program("connects", [to]).start();
+    let pid: usize = once_written(&number).trim().parse().unwrap();
+    assert!(server.saw().is_empty());
+    raw::call(libc::SYS_kill, &[pid, libc::SIGKILL as usize]).unwrap();
+    child.finish().expect("connects", "ECONNREFUSED").expect_said("nobody answered");
+    assert!(server.saw().is_empty());
+}
+
+fn what_is_held_ends_with_the_launcher(lab: &Lab) {
+    let server = TcpServer::v4();
+    let to = &*server.rule();
+    for how in ["kill", "stop"] {
+        let (asked, go) = (lab.path(format!("tmp/asked-{how}")), lab.path(format!("tmp/go-{how}")));
+        // Of the launcher's end it is not told.
+        let text = format!(
+            "#!/bin/sh\nexec 2>/dev/null\necho > {asked}\nwhile [ ! -e {go} ]; do sleep 0.02; done\necho '{{\"verdict\": \"once\"}}'\n",
+            asked = asked.display(),
+            go = go.display()
+        );
+        let script = lab.script(format!("ask/{how}.sh"), &text);
+        let run = lab.sandbox().option("--ask-command").option(script);
+        let mut child = run.program("at_the_same_time", [to, to]).start();
+        once_written(&asked);
+        if how == "kill" {
+            child.signal(libc::SIGKILL);
+            // Nothing outlives it: `finish` looks.
+            let out = child.finish();
+            assert!(out.find("ok").is_none_or(|ok| ok == "0"), "{out}");
+            std::fs::write(&go, "").unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(server.saw().is_empty());
+        } else {
+            // One that only sleeps has refused nothing.
+            child.signal(libc::SIGSTOP);
+            std::fs::write(&go, "").unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(child.is_running() && server.saw().is_empty());
+            child.signal(libc::SIGCONT);
+            child.finish().expect("ok", 16);
+        }
+    }
+}
+
+fn once_written(path: &Path) -> String {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text,
+            _ => assert!(Instant::now() < until, "{}", path.display()),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn connects(args: &Args) {
     let mut all = Vec::new();
     for index in 0..args.count() {
@@ -359,6 +449,46 @@ fn listens(args: &Args) {
         "listens",
         listening.map_or_else(|error| lab::Errno::from(&error).to_string(), |_| "ok".to_owned()),
     );
+}
+
+/// A shell with job control: its job is a group of its own, and has the terminal.
+fn job_control(args: &Args) {
+    // SAFETY: ignoring a signal has no precondition.
+    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+    let tty = File::options().read(true).write(true).open("/dev/tty").unwrap();
+    let group = || raw::call(libc::SYS_getpgid, &[0]).unwrap() as i32;
+    let fore = || {
+        let mut group = 0i32;
+        let asked = [tty.as_raw_fd() as usize, libc::TIOCGPGRP as usize, raw::out(&mut group)];
+        raw::call(libc::SYS_ioctl, &asked).unwrap();
+        group
+    };
+    let take = || {
+        let own = group();
+        let given = [tty.as_raw_fd() as usize, libc::TIOCSPGRP as usize, raw::at(&own)];
+        raw::call(libc::SYS_ioctl, &given).unwrap();
+    };
+    let child = raw::fork();
+    if child == 0 {
+        raw::call(libc::SYS_setpgid, &[0, 0]).unwrap();
+        take();
+        report("foreground before", fore() == group());
+        let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        report("connect", shown(raw::connect(socket, &raw::internet(args.get::<SocketAddr>(0)))));
+        // The answer comes before the terminal does.
+        let until = Instant::now() + Duration::from_secs(5);
+        while fore() != group() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        report("foreground after", fore() == group());
+        let mut line = [0; 64];
+        let read = (&tty).read(&mut line).unwrap();
+        report("read", String::from_utf8_lossy(&line[..read]).trim_end());
+        raw::exit(0);
+    }
+    raw::wait(child);
+    take();
+    report("shell's again", fore() == group());
 }
 
 fn at_the_same_time(args: &Args) {

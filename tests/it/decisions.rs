@@ -31,7 +31,7 @@ lab::suite! {
         the_question_says_who_asks,
         a_flood_of_held_calls_is_bounded,
     ],
-    programs: [embed, connect_to, connect_both, two_at_once, send_to, without_blocking, executes, binds, interrupted_while_held, floods],
+    programs: [embed, connect_to, connect_both, all_meanwhile, two_at_once, send_to, without_blocking, executes, binds, interrupted_while_held, floods],
 }
 
 /// Runs a program of the lab in a sandbox of a program that embeds the library, and answers by `how`.
@@ -91,6 +91,14 @@ fn other_calls_go_on_while_one_is_held(lab: &Lab) {
         out.expect("others", 50).expect("held meanwhile", "true").expect("held", "ECONNREFUSED");
     }
     assert_eq!((held.saw().len(), free.saw().len()), (0, 100));
+    // Calls of other kinds, and of other processes: all of them, before the held one ends.
+    let datagrams = UdpServer::v4();
+    let args = [&*held.rule(), &free.rule(), &datagrams.address().to_string()];
+    let out = embedded(lab, &format!("hold first {}", held.port()), &[], "all_meanwhile", &args);
+    out.expect("own", 150).expect("others", 4 * 150).expect("held meanwhile", true);
+    out.expect("held", "ECONNREFUSED");
+    assert_eq!((held.saw().len(), free.saw().len()), (0, 100 + 5 * 50));
+    assert_eq!(datagrams.saw().len(), 5 * 50);
 }
 
 fn whoever_panics_hangs_or_forgets_has_refused(lab: &Lab) {
@@ -451,6 +459,46 @@ fn connect_both(args: &Args) {
     let held = std::thread::spawn(move || raw::connect(stream(), &raw::internet(first)));
     std::thread::sleep(Duration::from_millis(100));
     let others = (0..50).filter(|_| raw::connect(stream(), &raw::internet(second)).is_ok()).count();
+    report("others", others);
+    report("held meanwhile", !held.is_finished());
+    report("held", shown(held.join().unwrap()));
+}
+
+/// One thread connects where it is held; meanwhile this process and four others connect, send and bind.
+fn all_meanwhile(args: &Args) {
+    let (first, second, third): (SocketAddr, SocketAddr, SocketAddr) =
+        (args.get(0), args.get(1), args.get(2));
+    let calls = || {
+        let ok = |index: usize| {
+            let socket = stream();
+            let done = match index % 3 {
+                0 => raw::connect(socket, &raw::internet(second)).is_ok(),
+                1 => UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", third).is_ok(),
+                _ => raw::bind(socket, &raw::internet(SocketAddr::from(([127, 0, 0, 1], 0)))).is_ok(),
+            };
+            raw::close(socket);
+            done
+        };
+        (0..150).filter(|index| ok(*index)).count()
+    };
+    // Before there are threads.
+    let mut go = [0i32; 2];
+    raw::call(libc::SYS_pipe2, &[raw::out(&mut go), 0]).unwrap();
+    let children: Vec<i32> = (0..4)
+        .map(|_| match raw::fork() {
+            0 => {
+                raw::close(go[1]);
+                raw::poll_readable(&[go[0]], Duration::from_secs(10));
+                raw::exit(calls() as i32)
+            }
+            child => child,
+        })
+        .collect();
+    let held = std::thread::spawn(move || raw::connect(stream(), &raw::internet(first)));
+    std::thread::sleep(Duration::from_millis(100));
+    raw::close(go[1]);
+    report("own", calls());
+    let others: i32 = children.into_iter().map(|child| (raw::wait(child) >> 8) & 0xff).sum();
     report("others", others);
     report("held meanwhile", !held.is_finished());
     report("held", shown(held.join().unwrap()));
