@@ -21,6 +21,8 @@ lab::suite! {
         an_answer_is_for_its_own_question,
         what_is_allowed_for_good_is_asked_once,
         rules_change_at_once_and_until_a_time,
+        a_grant_ends_at_its_time_where_nobody_is_asked,
+        what_is_allowed_once_is_allowed_once,
         no_answer_opens_what_a_rule_denies,
         datagrams_are_asked_about_too,
         connections_that_do_not_block_are_asked_about_too,
@@ -31,7 +33,7 @@ lab::suite! {
         the_question_says_who_asks,
         a_flood_of_held_calls_is_bounded,
     ],
-    programs: [embed, connect_to, connect_both, all_meanwhile, two_at_once, send_to, without_blocking, executes, binds, interrupted_while_held, floods],
+    programs: [embed, connect_to, connects_over_time, connect_both, all_meanwhile, two_at_once, send_to, without_blocking, executes, binds, interrupted_while_held, floods],
 }
 
 /// Runs a program of the lab in a sandbox of a program that embeds the library, and answers by `how`.
@@ -142,6 +144,30 @@ fn rules_change_at_once_and_until_a_time(lab: &Lab) {
     let out = embedded(lab, "revoke", &[to], "connect_to", &[to, to]);
     out.expect("connects", "ECONNREFUSED ECONNREFUSED");
     assert_eq!(server.saw().len(), 2);
+}
+
+fn a_grant_ends_at_its_time_where_nobody_is_asked(lab: &Lab) {
+    let server = TcpServer::v4();
+    let rule = &*server.rule();
+    let count = |out: &Output| out.value("ok").parse::<usize>().unwrap();
+    let out = embedded(lab, &format!("adjusted allow {rule}"), &[], "connects_over_time", &[rule]);
+    out.expect("changes", "ECONNREFUSED ok ECONNREFUSED").expect("asked", 0);
+    let granted = count(&out);
+    assert_eq!(server.saw().len(), granted);
+    let out = embedded(lab, &format!("adjusted deny {rule}"), &[rule], "connects_over_time", &[rule]);
+    out.expect("changes", "ok ECONNREFUSED ok");
+    assert_eq!(server.saw().len(), granted + count(&out));
+}
+
+fn what_is_allowed_once_is_allowed_once(lab: &Lab) {
+    let server = TcpServer::v4();
+    let to = &server.rule();
+    let out = embedded(lab, "first once", &[], "connect_to", &[to, to, to]);
+    out.expect("connects", "ok ECONNREFUSED ECONNREFUSED").expect("asked", 3);
+    assert_eq!(server.saw().len(), 1);
+    let out = embedded(lab, "first allow", &[], "connect_to", &[to, to, to]);
+    out.expect("connects", "ok ok ok").expect("asked", 1);
+    assert_eq!(server.saw().len(), 4);
 }
 
 fn no_answer_opens_what_a_rule_denies(lab: &Lab) {
@@ -301,8 +327,21 @@ fn embed(args: &Args) {
     if how.starts_with("denials") {
         decisions = decisions.ungranted().denials();
     }
-    let options = Options::new(policy, command).on_decision(decisions);
+    let mut options = Options::new(policy, command);
+    match how.strip_prefix("adjusted ") {
+        Some(_) => options.adjustable = true,
+        None => options = options.on_decision(decisions),
+    }
     let mut running = Plan::new(options).unwrap().launch().unwrap();
+    if let Some(change) = how.strip_prefix("adjusted ") {
+        let (rules, (kind, rule)) = (running.rules().unwrap().clone(), change.split_once(' ').unwrap());
+        let (denies, rule) = (kind == "deny", rule.parse().unwrap());
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let until = Instant::now() + Duration::from_millis(500);
+            if denies { rules.deny_until(rule, until) } else { rules.allow_until(rule, until) }.unwrap();
+        });
+    }
     let outcome = running.wait(|_| {}).unwrap();
     report("asked", ASKED.load(Ordering::Relaxed));
     for answer in HELD.lock().unwrap().iter() {
@@ -343,6 +382,8 @@ fn answer(how: &[String], question: &Question, deciding: &Deciding<'_>) -> Verdi
     };
     let words: Vec<&str> = how.iter().map(String::as_str).collect();
     match words[..] {
+        ["first", ..] if asked > 0 => Verdict::Deny,
+        ["first", "allow"] => Verdict::Allow,
         ["once"] | [_, "once"] => Verdict::AllowOnce,
         ["allow"] | ["ports", "allow"] => Verdict::Allow,
         ["deny"] | [_, "deny"] if words[0] != "hold" => Verdict::Deny,
@@ -441,6 +482,25 @@ fn connect_to(args: &Args) {
     report("ms", started.elapsed().as_millis());
     report("connect", all.last().unwrap());
     report("connects", all.join(" "));
+}
+
+/// Connects again and again for a while, and tells how that went, and how often it succeeded.
+fn connects_over_time(args: &Args) {
+    let to = raw::internet(args.get::<SocketAddr>(0));
+    let until = Instant::now() + Duration::from_millis(1500);
+    let (mut changes, mut ok): (Vec<String>, _) = (Vec::new(), 0);
+    while Instant::now() < until {
+        let socket = stream();
+        let connected = shown(raw::connect(socket, &to));
+        ok += usize::from(connected == "ok");
+        if changes.last() != Some(&connected) {
+            changes.push(connected);
+        }
+        raw::close(socket);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    report("changes", changes.join(" "));
+    report("ok", ok);
 }
 
 /// Two threads connect, each to its own place.
