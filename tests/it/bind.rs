@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
@@ -204,8 +205,9 @@ fn unix_names(args: &Args) {
     report("own", listen(&own));
     report("outside", listen("../outside/a"));
     assert!(UnixStream::connect("below/a").is_err());
-    for (key, address) in [("abstract", raw::unix_abstract(b"sandlock-test-name")), ("automatic", vec![1, 0])]
-    {
+    // The machine has one space of abstract names: this one is the lab's.
+    let name = work.as_os_str().as_bytes();
+    for (key, address) in [("abstract", raw::unix_abstract(name)), ("automatic", vec![1, 0])] {
         let socket = raw::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).unwrap();
         let bound = shown(raw::bind(socket, &address));
         let (mut name, mut length) = ([0u8; 110], 110u32);
