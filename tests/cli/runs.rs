@@ -1,4 +1,4 @@
-//! `sandlock ps`, `inspect`, `kill`: what they print without any run, and of what is not there.
+//! `sandlock ps`, `inspect`, `kill` and the others that speak to runs: what they print without any run, and of what is not there.
 
 use lab::Lab;
 
@@ -19,7 +19,16 @@ fn without_runs_the_list_has_its_head(lab: &Lab) {
 }
 
 fn a_run_that_is_not_there_is_named(lab: &Lab) {
-    for words in [&["inspect", "nobody"][..], &["inspect", "nobody", "--json"], &["kill", "nobody"]] {
+    for words in [
+        &["inspect", "nobody"][..],
+        &["inspect", "nobody", "--json"],
+        &["kill", "nobody"],
+        &["allow", "nobody", ":443"],
+        &["deny", "nobody", ":443"],
+        &["events", "nobody"],
+        &["pause", "nobody"],
+        &["resume", "nobody"],
+    ] {
         let out = lab.sandlock().arguments(words).output();
         out.expect_code(125)
             .expect_said("sandlock: error: there is no run named nobody\n  hint: `sandlock ps`");
@@ -32,7 +41,9 @@ fn a_run_that_is_not_there_is_named(lab: &Lab) {
 
 fn help_says_that_they_exist(lab: &Lab) {
     let out = lab.sandlock().arguments(["--help"]).output();
-    for name in ["  ps ", "  inspect ", "  kill "] {
+    for name in
+        ["  ps ", "  inspect ", "  kill ", "  allow ", "  deny ", "  events ", "  pause ", "  resume "]
+    {
         assert!(out.stdout.contains(name), "{out}");
     }
 }

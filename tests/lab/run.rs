@@ -305,6 +305,19 @@ impl Child {
         }
     }
 
+    /// Waits until it has printed this.
+    ///
+    /// # Panics
+    ///
+    /// When it ends first, or the time is up.
+    #[track_caller]
+    pub fn wait_for_text(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.pipes[0].read).contains(text) {
+            assert!(!self.pipes[0].ended, "{text:?} never came\n{}", self.transcript());
+            self.sleep(self.limit);
+        }
+    }
+
     /// Waits for the end.
     ///
     /// # Panics

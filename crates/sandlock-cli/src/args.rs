@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sandlock_core::{
-    BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, NetRule, Options, Policy,
+    BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, Log, NetRule, Options, Policy,
     Publish, UpstreamProxy,
 };
 
@@ -52,6 +52,45 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// End runs, each with all its processes. Comes back when nothing of them is left.
     Kill {
+        /// Their names, as `sandlock ps` lists them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Grant a run the traffic of one more rule; it must have been started with --adjustable, --ask or --ask-command.
+    Allow {
+        /// Its name, as `sandlock ps` lists it.
+        name: String,
+        /// A rule of --net-allow.
+        #[arg(value_parser = OsStringValueParser::new().try_map(granted))]
+        rule: NetRule,
+    },
+    /// Refuse a run the traffic of one more rule, whatever allows it.
+    Deny {
+        /// Its name, as `sandlock ps` lists it.
+        name: String,
+        /// A rule of --net-deny.
+        #[arg(value_parser = OsStringValueParser::new().try_map(refused))]
+        rule: NetRule,
+        /// End the connections, too, that the rules do not grant any more.
+        #[arg(long)]
+        cut: bool,
+    },
+    /// Print what happens in a run from now on, until it is over: refusals and the like.
+    Events {
+        /// Its name, as `sandlock ps` lists it.
+        name: String,
+        /// As JSON, an object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop every process of runs. Their time limits go on.
+    Pause {
+        /// Their names, as `sandlock ps` lists them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Let runs go on that were paused.
+    Resume {
         /// Their names, as `sandlock ps` lists them.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
@@ -159,6 +198,12 @@ pub(crate) struct RunFlags {
     /// Let the command inherit this descriptor; others above 2 are closed. Repeatable.
     #[arg(long, value_name = "FD", value_parser = descriptor, help_heading = SURROUNDINGS)]
     pub(crate) pass_fd: Vec<RawFd>,
+    /// Write down what happens in the run, a JSON object a line: at the end of a file, or to a descriptor (fd:5).
+    #[arg(long, value_name = "FILE|fd:N", help_heading = SURROUNDINGS)]
+    pub(crate) log: Option<PathBuf>,
+    /// Let `sandlock allow` and `deny` change the network rules while it runs.
+    #[arg(long, help_heading = SURROUNDINGS)]
+    pub(crate) adjustable: bool,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
     /// No supervisor: confine and execute in place. Only for policies that the kernel can carry alone.
@@ -416,7 +461,8 @@ impl RunFlags {
             control.name = self.name;
             control.of_a_command = true;
         }
-        options.adjustable = self.ask.any();
+        options.adjustable = self.adjustable || self.ask.any();
+        options.log = self.log.map(open_log).transpose()?;
         options.landlock_at_most = self.pretend.landlock_at_most;
         for fd in self.pass_fd {
             let taken = sandlock_core::take_inherited(fd).map_err(|error| Failure::PassFd(fd, error))?;
@@ -424,6 +470,19 @@ impl RunFlags {
         }
         Ok(options)
     }
+}
+
+/// # Errors
+///
+/// When it cannot be written to.
+fn open_log(to: PathBuf) -> Result<Log, Failure> {
+    let number = to.to_str().and_then(|text| text.strip_prefix("fd:")).map(str::parse::<RawFd>);
+    let opened = match number {
+        Some(Ok(number)) => sandlock_core::take_inherited(number).and_then(Log::descriptor),
+        Some(Err(_)) => Err(std::io::ErrorKind::InvalidInput.into()),
+        None => Log::file(&to),
+    };
+    opened.map_err(|error| Failure::Log(to, error))
 }
 
 /// The proxy that programs go by, if it is one that this program knows.
@@ -440,6 +499,14 @@ fn rule(spec: OsString) -> Result<NetRule, ParseError> {
 
 fn denial(spec: OsString) -> Result<NetRule, ParseError> {
     rule_of("--net-deny", spec)
+}
+
+fn granted(spec: OsString) -> Result<NetRule, ParseError> {
+    rule_of("allow", spec)
+}
+
+fn refused(spec: OsString) -> Result<NetRule, ParseError> {
+    rule_of("deny", spec)
 }
 
 fn rule_of(flag: &str, spec: OsString) -> Result<NetRule, ParseError> {

@@ -22,6 +22,7 @@ pub(crate) enum Failure {
     /// The runs cannot be listed.
     Runs(io::Error),
     Ask(io::Error),
+    Log(PathBuf, io::Error),
     AskCommand(PathBuf, io::Error),
 }
 
@@ -70,6 +71,7 @@ impl Failure {
             Failure::Control(error) => chain(error),
             Failure::Runs(error) => format!("the runs cannot be listed: {}", chain(error)),
             Failure::Profile(error) => chain(error),
+            Failure::Log(path, error) => format!("--log {}: {}", path.display(), chain(error)),
             Failure::Ask(error) => format!("--ask: there is no terminal to ask on: {}", chain(error)),
             Failure::AskCommand(path, error) => {
                 format!("--ask-command {}: it cannot be executed: {}", path.display(), chain(error))

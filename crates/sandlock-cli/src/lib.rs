@@ -17,6 +17,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sandlock_core::control::Request;
 
 use args::{Cli, Command};
 
@@ -37,7 +38,12 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Explain(args) => commands::explain::explain(args),
         Command::Ps { json } => commands::ps::ps(json),
         Command::Inspect(args) => commands::inspect::inspect(&args),
-        Command::Kill { names } => commands::kill::kill(&names),
+        Command::Kill { names } => commands::tell::tell(&names, &Request::Kill),
+        Command::Allow { name, rule } => commands::tell::tell(&[name], &Request::Allow { rule }),
+        Command::Deny { name, rule, cut } => commands::tell::tell(&[name], &Request::Deny { rule, cut }),
+        Command::Events { name, json } => commands::events::events(&name, json),
+        Command::Pause { names } => commands::tell::tell(&names, &Request::Pause),
+        Command::Resume { names } => commands::tell::tell(&names, &Request::Resume),
         Command::Tour => commands::tour::tour(),
         Command::Fetch { server } => commands::fetch::fetch(server),
         Command::Trial(args) => commands::trial::trial(&args),

@@ -86,7 +86,10 @@ fn first_paragraph(text: &str) -> String {
 
 fn see_help(subcommand: Option<&OsStr>) -> String {
     match subcommand.and_then(OsStr::to_str) {
-        Some(name @ ("run" | "check" | "explain" | "ps" | "inspect" | "kill" | "tour")) => {
+        Some(
+            name @ ("run" | "check" | "explain" | "ps" | "inspect" | "kill" | "allow" | "deny" | "events"
+            | "pause" | "resume" | "tour"),
+        ) => {
             format!("see sandlock {name} --help")
         }
         _ => "see sandlock --help".to_owned(),

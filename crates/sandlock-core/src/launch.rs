@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use sandlock_supervisor::message::{Link, Report};
 use sandlock_supervisor::{Mounted, Supervisor, supervise};
@@ -14,6 +15,7 @@ use crate::control::Server;
 use crate::decision::{Listening, Naming};
 use crate::grants;
 use crate::http::{self, Proxied};
+use crate::journal::Journal;
 use crate::names::Names;
 use crate::root;
 use crate::running::Services;
@@ -33,6 +35,7 @@ impl Plan {
             http.write_certificate()
                 .map_err(|(path, source)| LaunchError::CertificateOut { path, source })?;
         }
+        let log = self.log.take();
         let control = Server::prepare(self.control.take(), &self.command, &self.policy)?;
         let mask = signal::block(&signal::ALL_THAT_END_OR_STOP).map_err(launcher)?;
         privileges::become_subreaper().map_err(launcher)?;
@@ -57,7 +60,21 @@ impl Plan {
                 // Only now may there be other threads.
                 match self.start_services(asking) {
                     Ok(services) => {
-                        Ok(Running { plan: self, link, supervisor: pid, mask, others, services, control })
+                        let rules = Arc::new(self.network.rules().clone());
+                        let journal = Journal { name: String::new(), rules };
+                        let plan = self;
+                        Ok(Running {
+                            plan,
+                            link,
+                            supervisor: pid,
+                            mask,
+                            others,
+                            services,
+                            control,
+                            journal,
+                            log,
+                            paused: false,
+                        })
                     }
                     Err(error) => {
                         // The supervisor ends the run, and itself.
@@ -90,7 +107,15 @@ impl Plan {
                     process::exit_now(1);
                 }
                 match self.move_in(stores, &proxy) {
-                    Ok(mounted) => self.supervise(theirs, asks, launcher, mask, inherited, mounted),
+                    Ok(mounted) => self.supervise(Handed {
+                        link: theirs,
+                        asks,
+                        launcher,
+                        mask,
+                        inherited,
+                        mounted,
+                        tell_callers: log.is_some(),
+                    }),
                     Err(why) => {
                         let _ = theirs.send(&Report::NotPrepared(why));
                         process::exit_now(1)
@@ -151,15 +176,8 @@ impl Plan {
         }
     }
 
-    fn supervise(
-        mut self,
-        link: Link,
-        asks: Option<Link>,
-        launcher: i32,
-        mask: Mask,
-        inherited: Vec<std::os::fd::OwnedFd>,
-        mounted: Mounted,
-    ) -> ! {
+    fn supervise(mut self, handed: Handed) -> ! {
+        let Handed { link, asks, launcher, mask, inherited, mounted, tell_callers } = handed;
         if self.no_core_dump {
             // Its children inherit it, and cannot raise it again. A limit that could not be set would be one promised
             // in vain.
@@ -189,6 +207,8 @@ impl Plan {
             served,
             decisions,
             mounted,
+            tell_callers,
+            adjustable: self.adjustable,
         };
         supervise(link, supervisor)
     }
@@ -207,6 +227,17 @@ impl Plan {
             open_files: None,
         }
     }
+}
+
+/// What a supervisor is given besides the plan.
+struct Handed {
+    link: Link,
+    asks: Option<Link>,
+    launcher: i32,
+    mask: Mask,
+    inherited: Vec<std::os::fd::OwnedFd>,
+    mounted: Mounted,
+    tell_callers: bool,
 }
 
 fn launcher(errno: Errno) -> LaunchError {

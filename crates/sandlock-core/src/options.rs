@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::{Control, Decisions, Environment, Http, Root};
+use crate::{Control, Decisions, Environment, Http, Log, Root};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ pub struct Options {
     /// The network rules may change while the command runs: see [`Running::rules`](crate::Running::rules). What they may
     /// come to grant is then checked by the supervisor alone, and not by Landlock as well.
     pub adjustable: bool,
+    /// Where what happens is written down.
+    pub log: Option<Log>,
     /// A Landlock version to pretend, below the kernel's own: what an older kernel would enforce, and how.
     pub landlock_at_most: Option<u32>,
 }

@@ -59,6 +59,8 @@ pub struct Plan {
     pub(crate) decisions: Option<Decisions>,
     /// Whether the network rules may change.
     pub(crate) adjustable: bool,
+    /// Where what happens is written down.
+    pub(crate) log: Option<crate::Log>,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -193,6 +195,7 @@ impl Plan {
             environment: as_strings(variables)?,
             directory: options.directory.as_deref().map(|path| as_string(path.as_os_str())).transpose()?,
             adjustable: options.may_change(),
+            log: options.log,
             decisions: options.decisions,
             inherited: options.inherited,
             timeout: options.timeout,
@@ -510,6 +513,9 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     if options.may_change() {
         return needs("rules that may change".to_owned());
+    }
+    if options.log.is_some() {
+        return needs("--log".to_owned());
     }
     if options.timeout.is_some() {
         return needs("--timeout".to_owned());

@@ -19,6 +19,45 @@ use crate::names::ring;
 #[derive(Clone, Debug)]
 pub struct RunRules(Arc<Shared>);
 
+/// How rules were changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) allowed: Vec<NetRule>,
+    pub(crate) denied: Vec<NetRule>,
+    /// Rules of either kind that are gone.
+    pub(crate) revoked: Vec<NetRule>,
+    pub(crate) lifted: Vec<NetRule>,
+}
+
+impl Changes {
+    pub(crate) fn between(before: &NetworkRules, after: &NetworkRules) -> Changes {
+        let missing = |one: &[NetRule], other: &[NetRule]| {
+            one.iter().filter(|rule| !other.contains(rule)).cloned().collect::<Vec<_>>()
+        };
+        Changes {
+            allowed: missing(&after.allow, &before.allow),
+            denied: missing(&after.deny, &before.deny),
+            revoked: missing(&before.allow, &after.allow),
+            lifted: missing(&before.deny, &after.deny),
+        }
+    }
+
+    pub(crate) fn apply(&self, rules: &mut NetworkRules) {
+        rules.allow.retain(|rule| !self.revoked.contains(rule));
+        rules.deny.retain(|rule| !self.lifted.contains(rule));
+        rules.allow.extend(self.allowed.iter().cloned());
+        rules.deny.extend(self.denied.iter().cloned());
+    }
+
+    /// What became of each rule, in the words of an entry.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &NetRule)> {
+        let with = |verdict: &'static str| move |rule| (verdict, rule);
+        let granted = self.allowed.iter().map(with("allow"));
+        let refused = self.denied.iter().map(with("deny"));
+        granted.chain(refused).chain(self.revoked.iter().chain(&self.lifted).map(with("revoke")))
+    }
+}
+
 /// The run is over, or its supervisor did not answer in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the run is over, or its rules can no longer be changed")]
@@ -39,6 +78,8 @@ struct State {
     changed: u64,
     ordered: u64,
     enforced: u64,
+    /// Whether connections are to end that the rules do not grant.
+    cut: bool,
     over: bool,
 }
 
@@ -56,7 +97,15 @@ impl RunRules {
     /// When no descriptor can be had.
     pub(crate) fn new(rules: NetworkRules) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let state = State { rules, passing: Vec::new(), changed: 0, ordered: 0, enforced: 0, over: false };
+        let state = State {
+            rules,
+            passing: Vec::new(),
+            changed: 0,
+            ordered: 0,
+            enforced: 0,
+            cut: false,
+            over: false,
+        };
         Ok(RunRules(Arc::new(Shared { state: Mutex::new(state), enforced: Condvar::new(), bell })))
     }
 
@@ -72,7 +121,7 @@ impl RunRules {
     ///
     /// [`NotChanged`].
     pub fn allow(&self, rule: NetRule) -> Result<(), NotChanged> {
-        self.change(|state| state.rules.allow.push(rule))
+        self.change(|state| state.allow(rule))
     }
 
     /// Refuses the traffic of one more rule, whatever grants it.
@@ -81,7 +130,18 @@ impl RunRules {
     ///
     /// [`NotChanged`].
     pub fn deny(&self, rule: NetRule) -> Result<(), NotChanged> {
-        self.change(|state| state.rules.deny.push(rule))
+        self.change(|state| state.deny(rule))
+    }
+
+    /// Ends the connections of the sandbox to destinations that the rules do not grant any more, whoever took that back and
+    /// when; also those that were [approved once](crate::Verdict::AllowOnce). What was written and not sent yet is not sent.
+    /// Connections that it accepted or inherited go on.
+    ///
+    /// # Errors
+    ///
+    /// [`NotChanged`].
+    pub fn cut(&self) -> Result<(), NotChanged> {
+        self.change(|state| state.cut = true)
     }
 
     /// Grants the traffic of one more rule until a time. Connections that stand then go on.
@@ -119,6 +179,24 @@ impl RunRules {
         Ok(found)
     }
 
+    /// As [`RunRules::allow`], for who looks later whether the supervisor [goes by it](RunRules::is_enforced).
+    pub(crate) fn allow_soon(&self, rule: NetRule) -> u64 {
+        self.begin(&mut self.state(), |state| state.allow(rule))
+    }
+
+    /// As [`RunRules::deny`], likewise.
+    pub(crate) fn deny_soon(&self, rule: NetRule, cut: bool) -> u64 {
+        self.begin(&mut self.state(), |state| {
+            state.deny(rule);
+            state.cut |= cut;
+        })
+    }
+
+    /// Whether the supervisor goes by the change of this number.
+    pub(crate) fn is_enforced(&self, serial: u64) -> bool {
+        self.state().enforced >= serial
+    }
+
     /// Readable when there is something to order.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.0.bell.as_fd()
@@ -140,7 +218,8 @@ impl RunRules {
         }
         (state.changed > state.ordered).then(|| {
             state.ordered = state.changed;
-            Order::Rules { serial: state.ordered, rules: state.current() }
+            let cut = std::mem::take(&mut state.cut);
+            Order::Rules { serial: state.ordered, rules: state.current(), cut }
         })
     }
 
@@ -162,14 +241,18 @@ impl RunRules {
         if state.over {
             return Err(NotChanged);
         }
-        change(&mut state);
-        state.changed += 1;
-        let serial = state.changed;
-        ring(&self.0.bell);
+        let serial = self.begin(&mut state, change);
         let waits = |state: &mut State| state.enforced < serial && !state.over;
         let waited = self.0.enforced.wait_timeout_while(state, LONGEST, waits);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.enforced >= serial { Ok(()) } else { Err(NotChanged) }
+    }
+
+    fn begin(&self, state: &mut State, change: impl FnOnce(&mut State)) -> u64 {
+        change(state);
+        state.changed += 1;
+        ring(&self.0.bell);
+        state.changed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,6 +262,19 @@ impl RunRules {
 }
 
 impl State {
+    /// Whoever says the same again and again has said it once.
+    fn allow(&mut self, rule: NetRule) {
+        if !self.rules.allow.contains(&rule) {
+            self.rules.allow.push(rule);
+        }
+    }
+
+    fn deny(&mut self, rule: NetRule) {
+        if !self.rules.deny.contains(&rule) {
+            self.rules.deny.push(rule);
+        }
+    }
+
     fn current(&self) -> NetworkRules {
         let mut rules = self.rules.clone();
         for passing in &self.passing {
@@ -197,7 +293,7 @@ mod tests {
 
     fn rules(order: Option<Order>) -> (u64, usize, usize) {
         match order {
-            Some(Order::Rules { serial, rules }) => (serial, rules.allow.len(), rules.deny.len()),
+            Some(Order::Rules { serial, rules, .. }) => (serial, rules.allow.len(), rules.deny.len()),
             other => panic!("{other:?}"),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,8 +17,10 @@ use sandlock_sys::signal::{self, Mask, SignalFd};
 use crate::control::{self, Wish};
 use crate::decision::Listening;
 use crate::http::Proxied;
+use crate::journal::{Journal, What};
 use crate::names::Names;
-use crate::{LaunchError, Plan, RunRules};
+use crate::rules::Changes;
+use crate::{LaunchError, Log, Plan, RunRules};
 
 /// A run that was launched.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub struct Running {
     pub(crate) others: Vec<i32>,
     pub(crate) services: Services,
     pub(crate) control: control::Server,
+    pub(crate) journal: Journal,
+    pub(crate) log: Option<Log>,
+    /// Whether every process was ordered to stop.
+    pub(crate) paused: bool,
 }
 
 /// What surrounds a run in the launcher.
@@ -117,10 +124,22 @@ impl Running {
         self.services.listening = None;
         self.services.rules.iter().for_each(RunRules::end);
         // Before the end is told: nothing is asked for a run that is over.
-        self.services.names.end().into_iter().for_each(|happening| told.happening(happening, &mut tell));
+        for happening in self.services.names.end() {
+            self.happening(happening, &mut told, &mut tell);
+        }
         let (happened, untold) = self.services.proxied.end();
-        happened.into_iter().for_each(|event| told.event(event, &mut tell));
+        happened.into_iter().for_each(|event| self.event(event, &mut told, &mut tell));
         told.more_denials += untold;
+        if let Ok((ending, _)) = watched {
+            // Those that are only counted were not told.
+            if told.untold + untold > 0 {
+                self.note(|_| What::Dropped { count: told.untold + untold });
+            }
+            let journal = &self.journal;
+            let told_of = |count| journal.entry(What::Dropped { count }).line();
+            self.log.iter_mut().for_each(|log| log.wait_for_room(told_of));
+            self.note(|_| What::Ended { ending });
+        }
         let result = watched.map(|(ending, timed_out)| told.outcome(ending, timed_out));
         if result.is_err() {
             // The supervisor is gone or going: what it adopted falls to this process, and ends here.
@@ -145,20 +164,18 @@ impl Running {
                 self.pass_on(&signals);
             }
             if woken.news {
-                self.services
-                    .names
-                    .take_news()
-                    .into_iter()
-                    .for_each(|happening| told.happening(happening, tell));
+                for happening in self.services.names.take_news() {
+                    self.happening(happening, told, tell);
+                }
                 // Before the supervisor, and so before the program: what it may connect to is known to be of its name.
                 self.services.proxied.know(self.services.names.known());
                 self.control.know(self.services.names.known());
             }
-            if self.control.proceed(&woken.control, self.supervisor) == Some(Wish::End) {
-                patience.end_now();
-            }
+            self.look_after_control(&woken.control, &mut patience);
             if woken.judged {
-                self.services.proxied.take_news().into_iter().for_each(|event| told.event(event, tell));
+                for event in self.services.proxied.take_news() {
+                    self.event(event, told, tell);
+                }
             }
             self.services.names.send_orders(&self.link);
             if woken.told {
@@ -166,18 +183,22 @@ impl Running {
                     Ok(Some(Report::Started(pid))) => {
                         let pid = self.known_outside_as(pid);
                         tell(&Event::Started(pid));
-                        self.control.begin(
-                            pid,
-                            &self.plan.command,
-                            &self.plan.policy,
-                            self.services.names.known(),
-                        );
+                        self.begin(pid);
                     }
-                    Ok(Some(Report::Denied(denied))) => told.denied(denied, tell),
+                    Ok(Some(Report::Denied { denied, who })) => {
+                        self.note(|run| run.journal.denied(&denied, who, run.services.names.known()));
+                        told.denied(denied, tell);
+                    }
                     Ok(Some(Report::Enforced(serial))) => self.services.names.enforced(serial),
                     Ok(Some(Report::RulesEnforced(serial))) => {
                         self.services.rules.iter().for_each(|rules| rules.enforced(serial));
+                        self.control.rules_enforced();
                     }
+                    Ok(Some(Report::Paused(serial))) => match self.control.paused(serial) {
+                        Some(true) => self.note(|_| What::Paused),
+                        Some(false) => self.note(|_| What::Resumed),
+                        None => {}
+                    },
                     Ok(Some(Report::Asking(client))) => self.services.names.announced(client),
                     Ok(Some(Report::Redirected { from, to })) => self.services.proxied.announced(from, to),
                     // Nobody shows them yet.
@@ -189,6 +210,7 @@ impl Running {
                     }
                     Ok(Some(Report::Ended { ending, unreported })) => {
                         told.more_denials += unreported;
+                        told.untold += unreported;
                         return Ok((ending, patience.ran_out()));
                     }
                     Err(Errno::AGAIN | Errno::INTR) => {}
@@ -196,11 +218,72 @@ impl Running {
                 }
             }
             match patience.due() {
+                // What was stopped is not let go on for that.
+                Some(Due::Ask) if self.paused => self.link.finish_sending(),
                 Some(Due::Ask) => drop(self.link.try_send(&Order::Signal(SIGTERM))),
                 Some(Due::Cut) => self.link.finish_sending(),
                 None => {}
             }
         }
+    }
+
+    /// The command has started: from here on the run can be found.
+    fn begin(&mut self, pid: i32) {
+        let (names, adjustable) = (self.services.names.known(), self.services.rules.is_some());
+        self.control.begin(pid, &self.plan.command, &self.plan.policy, names, adjustable);
+        let words = || self.plan.command.iter().map(|word| word.to_string_lossy().into_owned());
+        self.journal.name = match self.control.name() {
+            Some(name) => name.to_owned(),
+            None => words().next().unwrap_or_default(),
+        };
+        let command = words().collect();
+        self.note(|_| What::Started { pid, command });
+    }
+
+    /// Does what is asked at the control socket.
+    fn look_after_control(&mut self, ready: &[PollFlags], patience: &mut Patience) {
+        let journal = &self.journal;
+        let told_of = |count| journal.entry(What::Dropped { count }).line();
+        let rules = self.services.rules.as_ref();
+        for wish in self.control.proceed(ready, self.supervisor, rules, told_of) {
+            match wish {
+                Wish::End => patience.end_now(),
+                Wish::Pause { serial, stop } => {
+                    self.paused = stop;
+                    self.services.names.send_later(Order::Pause { serial, stop });
+                }
+                Wish::Tell => self.services.names.send_later(Order::TellCallers),
+            }
+        }
+    }
+
+    /// Tells those who read along, if there are any.
+    fn note(&mut self, what: impl FnOnce(&Running) -> What) {
+        if self.control.has_readers() || self.log.is_some() {
+            let line = self.journal.entry(what(self)).line();
+            let journal = &self.journal;
+            let told_of = |count| journal.entry(What::Dropped { count }).line();
+            self.control.tell(&line, told_of);
+            self.log.iter_mut().for_each(|log| log.write(&line, told_of));
+        }
+    }
+
+    fn happening(&mut self, happening: Happening, told: &mut Told, tell: Tell<'_>) {
+        if let Some(event) = Event::of(happening) {
+            self.event(event, told, tell);
+        }
+    }
+
+    fn event(&mut self, event: Event, told: &mut Told, tell: Tell<'_>) {
+        let names = self.services.names.known();
+        let what = match &event {
+            Event::Denied(denied) => Some(self.journal.denied(denied, None, names)),
+            event => What::of(event),
+        };
+        if let Some(what) = what {
+            self.note(|_| what);
+        }
+        told.event(event, tell);
     }
 
     fn left(&self, patience: &Patience) -> Option<Duration> {
@@ -214,6 +297,12 @@ impl Running {
         if let Some(order) = self.services.rules.as_ref().and_then(RunRules::order) {
             if let Order::Rules { rules, .. } = &order {
                 self.services.names.set_rules(rules);
+                let changes = Changes::between(&self.journal.rules, rules);
+                self.journal.rules = Arc::new(rules.clone());
+                self.control.know_changes(&changes);
+                for (verdict, rule) in changes.iter() {
+                    self.note(|_| What::Rule { verdict: verdict.to_owned(), rule: rule.to_string() });
+                }
             }
             self.services.names.send_later(order);
         }
@@ -251,9 +340,15 @@ impl Running {
 
     /// A signal that a process sent to the launcher is meant for the command. One of the terminal went to the whole
     /// foreground group, so that the command has it already.
-    fn pass_on(&self, signals: &SignalFd) {
+    /// SIGHUP of a process is the log's, if there is a file to be opened anew.
+    fn pass_on(&mut self, signals: &SignalFd) {
         while let Some(received) = signals.next() {
-            if received.from_a_process {
+            if received.from_a_process
+                && received.number == SIGHUP
+                && let Some(log) = self.log.as_mut().filter(|log| log.is_a_file())
+            {
+                log.reopen();
+            } else if received.from_a_process {
                 let _ = self.link.try_send(&Order::Signal(received.number));
             }
         }
@@ -294,6 +389,8 @@ struct Woken {
 struct Told {
     denials: BTreeMap<Denied, u64>,
     more_denials: u64,
+    /// Those among them that were not told, but counted by others.
+    untold: u64,
     not_refreshed: BTreeMap<String, String>,
     upstream_failed: BTreeMap<String, String>,
 }
@@ -319,10 +416,6 @@ impl Told {
         }
     }
 
-    fn happening(&mut self, happening: Happening, tell: Tell<'_>) {
-        Event::of(happening).into_iter().for_each(|event| self.event(event, tell));
-    }
-
     fn event(&mut self, event: Event, tell: Tell<'_>) {
         match &event {
             Event::Denied(denied) => return self.denied(denied.clone(), tell),
@@ -339,7 +432,7 @@ impl Told {
     }
 
     fn outcome(self, ending: Ending, timed_out: bool) -> Outcome {
-        let Told { denials, more_denials, not_refreshed, upstream_failed } = self;
+        let Told { denials, more_denials, untold: _, not_refreshed, upstream_failed } = self;
         Outcome { ending, timed_out, denials, more_denials, not_refreshed, upstream_failed }
     }
 }
@@ -399,6 +492,7 @@ impl Patience {
 const GRACE: Duration = Duration::from_secs(1);
 const MOST_DENIALS: usize = 1000;
 const MOST_FAILED: usize = 100;
+const SIGHUP: i32 = 1;
 const SIGTERM: i32 = 15;
 /// HUP, INT, QUIT, USR1, USR2, TERM, CONT, TSTP, TTIN, TTOU. The last three are blocked so that the launcher stops
 /// only when the command did.

@@ -19,6 +19,7 @@ use crate::decision::Desk;
 use crate::fs::proc;
 use crate::fs::served::ServedFile;
 use crate::message::Link;
+use crate::net::connections::Connections;
 use crate::net::port_space::SharedPorts;
 use crate::table::Needs;
 use crate::task::inner::InnerDomains;
@@ -49,6 +50,8 @@ pub struct Context<'a> {
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
     pub(crate) link: &'a Link,
+    /// In runs whose rules may change.
+    pub(crate) connections: Option<Arc<Connections>>,
     /// In runs where somebody is asked.
     pub(crate) desk: Option<&'a Arc<Desk>>,
     groups: RefCell<HashMap<Tid, i32>>,
@@ -62,6 +65,7 @@ pub(crate) struct Given<'a> {
     pub(crate) published: &'a [Publish],
     pub(crate) writable: &'a [PathBuf],
     pub(crate) served: &'a [ServedFile],
+    pub(crate) connections: Option<Arc<Connections>>,
 }
 
 impl<'a> Context<'a> {
@@ -80,6 +84,7 @@ impl<'a> Context<'a> {
             ports: needs.port_space.then(|| Arc::new(SharedPorts::new(given.published))),
             writable: given.writable,
             served: given.served,
+            connections: given.connections,
             needs,
             interrupter,
             listener,

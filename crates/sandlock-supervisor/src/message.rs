@@ -22,12 +22,24 @@ pub enum Order {
         /// The name, and what it stands for; without any address it is forgotten.
         state: NameState,
     },
+    /// Stop every process of the run, or let those go on that were stopped so.
+    Pause {
+        /// What [`Report::Paused`] is to say.
+        serial: u64,
+        /// Whether to stop.
+        stop: bool,
+    },
+    /// Say from now on who was refused something. That costs as much as the refusal.
+    TellCallers,
     /// These are the network rules from now on.
     Rules {
         /// What [`Report::RulesEnforced`] is to say.
         serial: u64,
         /// All of them.
         rules: NetworkRules,
+        /// Whether connections end that they do not grant.
+        #[serde(default)]
+        cut: bool,
     },
 }
 
@@ -42,7 +54,14 @@ pub enum Report {
     /// Nothing was executed: the root of the run could not be made, or what the run names is not in it.
     NotPrepared(NotPrepared),
     /// The policy refused something.
-    Denied(Denied),
+    Denied {
+        /// What.
+        denied: Denied,
+        /// To whom, if that is told, and known.
+        who: Option<Who>,
+    },
+    /// The order of this number to stop, or to go on, was followed.
+    Paused(u64),
     /// The command was stopped, as by Ctrl-Z.
     Stopped,
     /// Every later check goes by the order about a name of this number, and by all before.
@@ -80,6 +99,15 @@ pub struct PortMapping {
     pub real_port: u16,
     /// Where it is bound.
     pub address: IpAddr,
+}
+
+/// Who makes a call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Who {
+    /// The process.
+    pub pid: i32,
+    /// The file that it executes, if that could be told. A program may have named it as it likes.
+    pub exe: Option<String>,
 }
 
 /// How the command ended.

@@ -2,25 +2,29 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use rustix::fd::AsFd;
 use sandlock_filter::Table;
 use sandlock_policy::Denied;
 use sandlock_sys::listener::{Listener, Nothing};
-use sandlock_sys::{Errno, process};
+use sandlock_sys::{Errno, Tid, process};
 
 use crate::call::{Call, Done, Failure, Handler};
 use crate::context::Context;
 use crate::decision;
 use crate::message::{Link, Report};
+use crate::task::who;
 use crate::waiting::WaitingCall;
 
 /// Where denials go, and how many could not.
+#[derive(Clone)]
 pub(crate) struct Events {
     pub(crate) link: Arc<Link>,
     pub(crate) unreported: Arc<AtomicU64>,
+    /// Whether to say to whom.
+    pub(crate) tell_callers: Arc<AtomicBool>,
 }
 
 /// Where calls go that must wait: a queue, and the bell that says so.
@@ -45,6 +49,8 @@ pub(crate) fn receive(
             // Nobody would answer any more: the run ends with its supervisor.
             Err(Nothing::Failed(_)) => process::exit_now(1),
         };
+        cx.connections.iter().for_each(|connections| connections.begin_turn());
+        let report = |denied| events.report(denied, call.tid, || listener.is_waiting(call.id));
         // A mistake in a handler is a refusal, and the next call is served.
         let outcome = catch_unwind(AssertUnwindSafe(|| match table.handler(call.number) {
             Some(handler) => handler(cx, &call),
@@ -59,7 +65,7 @@ pub(crate) fn receive(
         match outcome {
             Ok(Done::Value(value)) => listener.answer(call.id, Ok(value)),
             Ok(Done::Partly(value, denied)) => {
-                events.report(denied);
+                report(denied);
                 listener.answer(call.id, Ok(value));
             }
             Ok(Done::Descriptor { file, close_on_exec }) => {
@@ -73,16 +79,17 @@ pub(crate) fn receive(
             Err(Failure::Denied(denied)) => {
                 // Told first: the answer may be the last thing that the command waits for.
                 let errno = errno_of(&denied);
-                events.report(denied);
+                report(denied);
                 listener.answer(call.id, Err(errno));
             }
             Err(Failure::Declined(denied, errno)) => {
                 let errno = errno.unwrap_or_else(|| errno_of(&denied));
-                events.report(denied);
+                report(denied);
                 listener.answer(call.id, Err(errno));
             }
             Err(Failure::Gone) => {}
         }
+        cx.connections.iter().for_each(|connections| connections.end_turn());
     }
 }
 
@@ -102,8 +109,11 @@ pub(crate) fn errno_of(denied: &Denied) -> Errno {
 
 impl Events {
     /// Never waits: a launcher that does not keep up gets a count instead.
-    pub(crate) fn report(&self, denied: Denied) {
-        if self.link.try_send(&Report::Denied(denied)).is_err() {
+    /// Who it was is told only of a caller that waits after the look: its number meant it all along.
+    pub(crate) fn report(&self, denied: Denied, tid: Tid, waits: impl FnOnce() -> bool) {
+        let asks = self.tell_callers.load(Ordering::Relaxed);
+        let who = asks.then(|| who::of(tid)).flatten().filter(|_| waits());
+        if self.link.try_send(&Report::Denied { denied, who }).is_err() {
             self.unreported.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,10 +1,10 @@
 //! The supervisor's life: confine itself, start the command, keep it company, end the tree.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
-use sandlock_policy::{BindPolicy, NetworkPolicy, Publish};
+use sandlock_policy::{BindPolicy, Destination, NetworkPolicy, Publish};
 use sandlock_sys::command::{self, Command, StartError};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::landlock::{Ruleset, SignalScope};
@@ -26,8 +26,10 @@ use crate::decision::{Decisions, Desk};
 use crate::fs::mounted::Mounted;
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
+use crate::net::connections::Connections;
 use crate::receive::{Events, ToWaiting, receive};
 use crate::table::Needs;
+use crate::task::pause::Paused;
 use crate::task::tree;
 use crate::waiting::{WaitingCall, WaitingCalls};
 
@@ -59,6 +61,10 @@ pub struct Supervisor<'a> {
     pub decisions: Option<Decisions>,
     /// Files that are there by a mount, and change.
     pub mounted: Mounted,
+    /// Whether the launcher wants to know who was refused something.
+    pub tell_callers: bool,
+    /// Whether the network rules may change.
+    pub adjustable: bool,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -92,6 +98,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         served,
         decisions,
         mounted,
+        tell_callers,
+        adjustable,
     } = supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
@@ -101,16 +109,21 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let unreported = Arc::new(AtomicU64::new(0));
     let (queue, waiting) = mpsc::channel();
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(at(Step::Supervisor))?;
-    let events = Events { link: Arc::clone(link), unreported: Arc::clone(&unreported) };
+    let tell_callers = Arc::new(AtomicBool::new(tell_callers));
+    let events = Events {
+        link: Arc::clone(link),
+        unreported: Arc::clone(&unreported),
+        tell_callers: Arc::clone(&tell_callers),
+    };
     let to_waiting =
         ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
     let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
     let network = Arc::new(ArcSwap::from_pointee(network));
     let bind = Arc::new(bind);
+    let connections = adjustable.then(Arc::<Connections>::default);
     let desk = decisions.map(|decisions| {
-        let (network, reports, unreported) =
-            (Arc::clone(&network), Arc::clone(link), Arc::clone(&unreported));
-        Desk::new(decisions, network, reports, unreported).map(Arc::new)
+        let connections = connections.clone().unwrap_or_default();
+        Desk::new(decisions, Arc::clone(&network), events.clone(), connections).map(Arc::new)
     });
     let desk = desk.transpose().map_err(at(Step::Supervisor))?;
 
@@ -128,6 +141,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let checked_by = Arc::clone(&network);
     let pid = started.pid;
     let asked_at = desk.clone();
+    let known = connections.clone();
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
         // The directory and the mask that names are made by are the caller's, each time.
         let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
@@ -139,6 +153,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             published: &published,
             writable: &writable,
             served: &served,
+            connections: known,
         };
         let desk = asked_at.as_ref();
         let cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
@@ -158,6 +173,11 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         mounted,
         to_confirm: Cell::new(None),
         rules_to_confirm: Cell::new(None),
+        pause_to_confirm: Cell::new(None),
+        paused: RefCell::new(None),
+        scope: scope.as_ref(),
+        connections,
+        tell_callers,
         signals,
         listener,
         interrupter,
@@ -213,6 +233,14 @@ struct Company<'a> {
     to_confirm: Cell<Option<u64>>,
     /// The same for orders of rules.
     rules_to_confirm: Cell<Option<u64>>,
+    /// The same for orders to stop.
+    pause_to_confirm: Cell<Option<u64>>,
+    /// While every process is stopped.
+    paused: RefCell<Option<Paused>>,
+    scope: Option<&'a SignalScope>,
+    connections: Option<Arc<Connections>>,
+    /// Shared with the receiving thread.
+    tell_callers: Arc<AtomicBool>,
     /// Where answers come in for calls that are held.
     desk: Option<Arc<Desk>>,
     signals: SignalFd,
@@ -254,6 +282,11 @@ impl Company<'_> {
         {
             self.rules_to_confirm.set(None);
         }
+        if let Some(serial) = self.pause_to_confirm.get()
+            && self.link.try_send(&Report::Paused(serial)) != Err(Errno::AGAIN)
+        {
+            self.pause_to_confirm.set(None);
+        }
     }
 
     /// Sleeps until something happens; calls that wait proceed. Says whether a child changed, an order came, a
@@ -263,7 +296,9 @@ impl Company<'_> {
             tv_sec: patience.as_secs() as i64,
             tv_nsec: i64::from(patience.subsec_nanos()),
         });
-        let confirms = self.to_confirm.get().is_some() || self.rules_to_confirm.get().is_some();
+        let confirms = [&self.to_confirm, &self.rules_to_confirm, &self.pause_to_confirm]
+            .iter()
+            .any(|serial| serial.get().is_some());
         let room = if confirms { PollFlags::OUT } else { PollFlags::empty() };
         // Only while a call may be held: else an answer would wake this thread as well as the one that waits for it.
         let desk = self.desk.as_ref().filter(|desk| calls.any() && !desk.is_closed());
@@ -301,11 +336,23 @@ impl Company<'_> {
             if let Some(signal) = status.terminating_signal() {
                 return Some(Ending::Signaled(signal));
             }
-            if status.stopped() {
+            // Whoever paused the run did not stop the command alone, and the launcher has more to do.
+            if status.stopped() && self.paused.borrow().is_none() {
                 let _ = self.link.try_send(&Report::Stopped);
             }
         }
         None
+    }
+
+    /// Ends the connections that neither a rule nor somebody who was asked grants any more.
+    fn cut(&self) {
+        let network = self.network.load();
+        let is_approved = |destination: &Destination| {
+            self.desk.as_ref().is_some_and(|desk| desk.approves(*destination))
+                && !network.forbids(*destination)
+        };
+        let is_granted = |destination| network.check(destination).is_ok() || is_approved(&destination);
+        self.connections.iter().for_each(|connections| connections.cut(is_granted));
     }
 
     /// # Errors
@@ -313,16 +360,30 @@ impl Company<'_> {
     /// When the launcher has no more to say: the run is to end.
     fn obey(&self) -> Result<(), ()> {
         match self.link.try_receive::<Order>() {
+            // A paused run goes on as a whole, when it is told to.
+            Ok(Some(Order::Signal(signal::CONTINUE))) if self.paused.borrow().is_some() => {}
             Ok(Some(Order::Signal(number))) => signal::send(self.command, number),
+            Ok(Some(Order::Pause { serial, stop })) => {
+                let mut paused = self.paused.borrow_mut();
+                match stop {
+                    true => *paused = Some(Paused::stop(self.scope, paused.take())),
+                    false => paused.take().into_iter().for_each(Paused::go_on),
+                }
+                self.pause_to_confirm.set(Some(serial));
+            }
+            Ok(Some(Order::TellCallers)) => self.tell_callers.store(true, Ordering::Relaxed),
             Ok(Some(Order::Name { serial, state })) => {
                 // This thread alone changes it. The other one looks without a lock, and sees the old or the new.
                 self.network.store(Arc::new(self.network.load().with(state)));
                 self.mounted.rewrite(&self.network.load());
                 self.to_confirm.set(Some(serial));
             }
-            Ok(Some(Order::Rules { serial, rules })) => {
+            Ok(Some(Order::Rules { serial, rules, cut })) => {
                 self.network.store(Arc::new(self.network.load().with_rules(rules)));
                 self.mounted.rewrite(&self.network.load());
+                if cut {
+                    self.cut();
+                }
                 self.rules_to_confirm.set(Some(serial));
             }
             Err(Errno::AGAIN | Errno::INTR) => {}

@@ -30,6 +30,19 @@ impl TaskFd {
         Self::open_with(tid.0, PIDFD_THREAD)
     }
 
+    /// Opens a handle of a thread by its number, which may mean another one by now; on kernels without
+    /// [`has_thread_handles`] of the leader of a thread group.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH when it is gone, EINVAL when it is no leader where it must be.
+    pub fn open_number(number: i32) -> Result<Self, Errno> {
+        match Self::open_with(number, PIDFD_THREAD) {
+            Err(Errno::INVAL) => Self::open_with(number, 0),
+            opened => opened,
+        }
+    }
+
     /// Opens a handle of the thread group that a thread belongs to, for kernels without [`has_thread_handles`].
     ///
     /// # Errors

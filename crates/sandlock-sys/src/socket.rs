@@ -1,5 +1,6 @@
 //! Socket calls with control messages and addresses of any family, which the safe wrappers do not take.
 
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -33,6 +34,53 @@ pub fn connect_to_no_family(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     };
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }
+
+/// Where a socket is connected to, or is being connected to: `SO_PEERNAME`, which also tells of a connection that is not
+/// made yet (`inet_getname` in net/ipv4/af_inet.c). `None` for what is no address of the internet.
+///
+/// # Errors
+///
+/// ENOTCONN when it is neither.
+pub fn peer_or_goal(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>, Errno> {
+    // An address must be as long as what is asked for, or longer (`sk_getsockopt` in net/core/sock.c).
+    let (mut bytes, mut asked) = ([0u8; SOCKADDR_IN6], Err(Errno::INVAL));
+    for len in [SOCKADDR_IN6, SOCKADDR_IN] {
+        if asked == Err(Errno::INVAL) {
+            asked = socket_option(socket, SO_PEERNAME, &mut bytes[..len]);
+        }
+    }
+    asked?;
+    // `struct sockaddr_in` and `struct sockaddr_in6`: include/uapi/linux/in.h, in6.h.
+    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    let octets = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
+    let address = match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
+        libc::AF_INET => <[u8; 4]>::try_from(octets(4, 8)).ok().map(IpAddr::from),
+        libc::AF_INET6 => <[u8; 16]>::try_from(octets(8, 24)).ok().map(IpAddr::from),
+        _ => None,
+    };
+    Ok(address.map(|address| SocketAddr::new(address, port)))
+}
+
+fn socket_option(socket: BorrowedFd<'_>, option: libc::c_int, value: &mut [u8]) -> Result<(), Errno> {
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which the slice has.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Of `struct sockaddr_in6` and `struct sockaddr_in`.
+const SOCKADDR_IN6: usize = 28;
+const SOCKADDR_IN: usize = 16;
+/// `include/uapi/asm-generic/socket.h`.
+const SO_PEERNAME: libc::c_int = 28;
 
 /// One message to send: where to (none if empty), what, and with which control messages.
 #[derive(Clone, Copy, Debug)]

@@ -43,6 +43,9 @@ fn words(run: &Record, policy: &str) -> String {
     text.push_str(&format!("pid       {} (the command: {})\n", run.pid, run.command_pid));
     text.push_str(&format!("uptime    {}\n", uptime(run.uptime())));
     text.push_str(&format!("command   {}\n", command(run)));
+    if run.paused {
+        text.push_str("state     paused\n");
+    }
     text.push_str("\npolicy\n");
     for line in policy.lines() {
         let line = escape_terminal(line);

@@ -41,6 +41,7 @@ fn as_json(runs: &[Record]) -> String {
             "pid": run.pid,
             "command_pid": run.command_pid,
             "started": run.started,
+            "paused": run.paused,
             "command": run.command,
         })
     };

@@ -59,16 +59,46 @@ impl Client {
         }
     }
 
+    /// Asks for something that has no answer but that it was done.
+    ///
+    /// # Errors
+    ///
+    /// When it is not said to be done.
+    pub fn tell(&mut self, request: &Request) -> Result<(), ControlError> {
+        match self.ask(request)? {
+            Answer::Changed | Answer::Paused | Answer::Resumed | Answer::Killed => Ok(()),
+            _ => Err(ControlError::NoAnswer { name: self.record.name.clone() }),
+        }
+    }
+
+    /// Reads along: what happens in the run from now on, as lines of JSON, until it is over.
+    ///
+    /// # Errors
+    ///
+    /// When the run does not tell.
+    pub fn events(mut self) -> Result<impl Iterator<Item = String>, ControlError> {
+        match self.ask(&Request::Events)? {
+            Answer::Events => {}
+            _ => return Err(ControlError::NoAnswer { name: self.record.name }),
+        }
+        let name = self.record.name;
+        let patient = self.stream.get_ref().set_read_timeout(None);
+        patient.map_err(|source| ControlError::Unreachable { name, source })?;
+        let mut stream = self.stream;
+        Ok(std::iter::from_fn(move || {
+            let mut line = Vec::new();
+            (&mut stream).take(LONGEST_ANSWER).read_until(b'\n', &mut line).ok()?;
+            (line.pop() == Some(b'\n')).then(|| String::from_utf8_lossy(&line).into_owned())
+        }))
+    }
+
     /// Ends the run, and waits until nothing of it is left.
     ///
     /// # Errors
     ///
     /// When it does not say so.
     pub fn kill(&mut self) -> Result<(), ControlError> {
-        match self.ask(&Request::Kill)? {
-            Answer::Killed => Ok(()),
-            _ => Err(ControlError::NoAnswer { name: self.record.name.clone() }),
-        }
+        self.tell(&Request::Kill)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is said at a control socket: one JSON object a line, described in `docs/control.md`.
 
+use sandlock_policy::NetRule;
 use sandlock_supervisor::message::PortMapping;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,6 +19,25 @@ pub enum Request {
     Policy,
     /// The ports that are others inside than outside.
     Ports,
+    /// Tell from now on what happens: an [`Entry`](crate::Entry) a line.
+    Events,
+    /// Grant the traffic of one more rule; answered when that is so.
+    Allow {
+        /// The rule.
+        rule: NetRule,
+    },
+    /// Refuse the traffic of one more rule, whatever grants it; answered when that is so.
+    Deny {
+        /// The rule.
+        rule: NetRule,
+        /// Whether connections end that the rules do not grant any more.
+        #[serde(default)]
+        cut: bool,
+    },
+    /// Stop every process of the run; answered when they are.
+    Pause,
+    /// Let them go on.
+    Resume,
     /// End the run; answered when nothing of it is left.
     Kill,
 }
@@ -37,6 +57,14 @@ pub enum Answer {
         /// The ports.
         ports: Vec<PortMapping>,
     },
+    /// To [`Request::Events`]: what happens is told from here on.
+    Events,
+    /// To [`Request::Allow`] and [`Request::Deny`]: every later check goes by it.
+    Changed,
+    /// To [`Request::Pause`].
+    Paused,
+    /// To [`Request::Resume`].
+    Resumed,
     /// To [`Request::Kill`]: the whole tree is gone.
     Killed,
     /// To what is no request, or cannot be granted.

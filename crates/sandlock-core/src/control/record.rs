@@ -34,6 +34,12 @@ pub struct Record {
     pub policy: Option<Policy>,
     /// What the names in it stand for.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Whether its rules may change while it lasts.
+    #[serde(default)]
+    pub adjustable: bool,
+    /// Whether every process of it is stopped.
+    #[serde(default)]
+    pub paused: bool,
     /// The ports of a port space of its own.
     pub ports: Vec<PortMapping>,
 }
@@ -52,6 +58,8 @@ impl Record {
             started: now().as_secs(),
             policy: serde_json::to_value(policy).is_ok().then(|| policy.clone()),
             names: BTreeMap::new(),
+            adjustable: false,
+            paused: false,
             ports: Vec::new(),
         }
     }

@@ -11,7 +11,10 @@ use sandlock_policy::{Policy, Resolved};
 use sandlock_supervisor::message::PortMapping;
 use sandlock_sys::{Errno, peer};
 
-use super::visitor::{State, Visitor};
+use super::visitor::{Awaited, Reply, State, Visitor};
+use crate::RunRules;
+use crate::rules::Changes;
+
 use super::{Answer, Control, ControlError, Directory, Record, Request, name};
 
 /// A run's name, its record, and who is connected to it.
@@ -23,6 +26,12 @@ pub(crate) struct Server {
     visitors: Vec<Visitor>,
     /// When the record is to be written again.
     write_at: Option<Instant>,
+    /// The number of the last order to stop or to go on, what it was, and the last that was followed.
+    pauses: u64,
+    stops: bool,
+    followed: u64,
+    /// Whether something came that an answer may wait for.
+    look_again: bool,
 }
 
 /// Where the run is found.
@@ -38,6 +47,10 @@ struct Found {
 pub(crate) enum Wish {
     /// End the run.
     End,
+    /// Order to stop the run, or to let it go on, by this number.
+    Pause { serial: u64, stop: bool },
+    /// Somebody reads along from now on.
+    Tell,
 }
 
 impl Server {
@@ -58,11 +71,27 @@ impl Server {
             }
             _ => None,
         };
-        Ok(Server { wanted: control, found, visitors: Vec::new(), write_at: None })
+        Ok(Server {
+            wanted: control,
+            found,
+            visitors: Vec::new(),
+            write_at: None,
+            pauses: 0,
+            stops: false,
+            followed: 0,
+            look_again: false,
+        })
     }
 
     /// The command has started. A run that cannot be found goes on all the same.
-    pub(crate) fn begin(&mut self, pid: i32, command: &[OsString], policy: &Policy, names: &Resolved) {
+    pub(crate) fn begin(
+        &mut self,
+        pid: i32,
+        command: &[OsString],
+        policy: &Policy,
+        names: &Resolved,
+        adjustable: bool,
+    ) {
         let Some(control) = self.wanted.take() else {
             return;
         };
@@ -72,6 +101,7 @@ impl Server {
         if let Some(found) = &mut self.found {
             found.record.of_a_command = control.of_a_command;
             found.record.command_pid = pid;
+            found.record.adjustable = adjustable;
             found.record.know(names);
             let _ = found.directory.write(&found.record);
         }
@@ -96,8 +126,56 @@ impl Server {
         }
     }
 
+    /// The name that the run has.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.found.as_ref().map(|found| found.record.name.as_str())
+    }
+
+    /// How the network rules were changed.
+    pub(crate) fn know_changes(&mut self, changes: &Changes) {
+        if let Some(found) = &mut self.found
+            && let Some(policy) = &mut found.record.policy
+        {
+            changes.apply(&mut policy.network);
+            self.write_at.get_or_insert_with(|| Instant::now() + SOON);
+        }
+    }
+
+    /// The supervisor goes by more rules: some answer may wait for that.
+    pub(crate) fn rules_enforced(&mut self) {
+        self.look_again = true;
+    }
+
+    /// The supervisor has followed the order of this number, and so those before. Says whether the run is stopped now, if
+    /// that was the last.
+    pub(crate) fn paused(&mut self, serial: u64) -> Option<bool> {
+        self.followed = serial;
+        self.look_again = true;
+        if serial != self.pauses {
+            return None;
+        }
+        if let Some(found) = &mut self.found {
+            found.record.paused = self.stops;
+            self.write_at.get_or_insert_with(|| Instant::now() + SOON);
+        }
+        Some(self.stops)
+    }
+
+    /// Whether somebody wants to be told what happens.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.visitors.iter().any(Visitor::reads_along)
+    }
+
+    /// Tells everybody who reads along. `told_of` makes the line that says how much somebody was not told.
+    pub(crate) fn tell(&mut self, line: &[u8], told_of: impl Fn(u64) -> Vec<u8>) {
+        self.visitors.iter_mut().for_each(|visitor| visitor.tell(line, &told_of));
+    }
+
     /// For how long there is nothing to do.
     pub(crate) fn left(&self) -> Option<Duration> {
+        if self.look_again {
+            return Some(Duration::ZERO);
+        }
         self.write_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -107,22 +185,46 @@ impl Server {
         listener.chain(self.visitors.iter().map(Visitor::watch))
     }
 
-    /// Does what can be done. `ready` is what became of the [`Server::watches`]; `supervisor` acts for the programs inside.
-    pub(crate) fn proceed(&mut self, ready: &[PollFlags], supervisor: i32) -> Option<Wish> {
-        let found = self.found.as_mut()?;
+    /// Does what can be done. `ready` is what became of the [`Server::watches`]; `supervisor` acts for the programs inside;
+    /// `rules` are there if they may change.
+    pub(crate) fn proceed(
+        &mut self,
+        ready: &[PollFlags],
+        supervisor: i32,
+        rules: Option<&RunRules>,
+        told_of: impl Fn(u64) -> Vec<u8>,
+    ) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        self.look_again = false;
+        let Some(found) = self.found.as_mut() else {
+            return wishes;
+        };
         if self.write_at.take_if(|at| *at <= Instant::now()).is_some() {
             let _ = found.directory.write(&found.record);
         }
-        let (arrived, ready) = ready.split_first()?;
-        let mut wish = None;
+        let Some((arrived, ready)) = ready.split_first() else {
+            return wishes;
+        };
+        let followed = self.followed;
+        let is_there = |awaited| match awaited {
+            Awaited::Rules(serial) => rules.is_none_or(|rules| rules.is_enforced(serial)),
+            Awaited::Paused(serial, _) => followed >= serial,
+        };
+        let mut desk = Desk { record: &found.record, rules, pauses: &mut self.pauses, wishes: &mut wishes };
         for (visitor, ready) in self.visitors.iter_mut().zip(ready) {
-            visitor.proceed(*ready, |request| answer(request, &found.record, &mut wish));
+            visitor.proceed(*ready, is_there, |request| desk.answer(request));
+            visitor.tell_of_dropped(&told_of);
+        }
+        for wish in &wishes {
+            if let Wish::Pause { stop, .. } = wish {
+                self.stops = *stop;
+            }
         }
         self.visitors.retain(|visitor| visitor.state() != State::Gone);
         if !arrived.is_empty() {
             self.admit(supervisor);
         }
-        wish
+        wishes
     }
 
     fn admit(&mut self, supervisor: i32) {
@@ -189,18 +291,55 @@ impl Found {
     }
 }
 
-/// `None` is answered when the run is over.
-fn answer(request: Request, record: &Record, wish: &mut Option<Wish>) -> Option<Answer> {
-    match request {
-        Request::Policy => Some(Answer::Policy { run: Box::new(record.clone()) }),
-        Request::Ports => Some(Answer::Ports { ports: record.ports.clone() }),
-        Request::Kill => {
-            *wish = Some(Wish::End);
-            None
+/// What answers are made of.
+struct Desk<'a> {
+    record: &'a Record,
+    rules: Option<&'a RunRules>,
+    pauses: &'a mut u64,
+    wishes: &'a mut Vec<Wish>,
+}
+
+impl Desk<'_> {
+    fn answer(&mut self, request: Request) -> Reply {
+        match request {
+            Request::Policy => Reply::Now(Answer::Policy { run: Box::new(self.record.clone()) }),
+            Request::Ports => Reply::Now(Answer::Ports { ports: self.record.ports.clone() }),
+            Request::Events => {
+                self.wishes.push(Wish::Tell);
+                Reply::ReadAlong
+            }
+            Request::Allow { rule } => self.change(|rules| rules.allow_soon(rule)),
+            Request::Deny { rule, cut } => self.change(|rules| rules.deny_soon(rule, cut)),
+            Request::Pause => self.pause(true),
+            Request::Resume => self.pause(false),
+            Request::Kill => {
+                self.wishes.push(Wish::End);
+                Reply::AtTheEnd
+            }
         }
+    }
+
+    fn change(&self, change: impl FnOnce(&RunRules) -> u64) -> Reply {
+        match self.rules {
+            None => {
+                Reply::Refused("its rules cannot change: that takes sandlock run --adjustable".to_owned())
+            }
+            Some(rules) if rules.current().iter().count() >= MOST_RULES => {
+                Reply::Refused(format!("it has {MOST_RULES} rules already"))
+            }
+            Some(rules) => Reply::When(Awaited::Rules(change(rules))),
+        }
+    }
+
+    fn pause(&mut self, stop: bool) -> Reply {
+        *self.pauses += 1;
+        self.wishes.push(Wish::Pause { serial: *self.pauses, stop });
+        Reply::When(Awaited::Paused(*self.pauses, stop))
     }
 }
 
 /// How long changes are gathered.
 const SOON: Duration = Duration::from_millis(100);
 const MOST_VISITORS: usize = 16;
+/// All of them are one message to the supervisor.
+const MOST_RULES: usize = 1000;

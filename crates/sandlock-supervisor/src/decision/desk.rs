@@ -5,28 +5,29 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, sockopt};
-use sandlock_policy::{Approval, Denied, LocalPort, NetworkPolicy, Question, Said, Verdict};
+use sandlock_policy::{Approval, Denied, Destination, LocalPort, NetworkPolicy, Question, Said, Verdict};
 use sandlock_sys::{Errno, Tid};
 
 use super::{About, Asking, Asks, Decisions, GoOn, Hands, Refusals, Reply, caller};
 use crate::call::{Done, Failure};
-use crate::message::{Link, Report};
-use crate::receive::errno_of;
+use crate::message::Link;
+use crate::net::connections::Connections;
+use crate::receive::{Events, errno_of};
+use crate::waiting::Turn;
 
 /// The supervisor's side of the questions.
 pub(crate) struct Desk {
     pub(super) asks: Asks,
     pub(super) patience: Duration,
     pub(super) network: Arc<ArcSwap<NetworkPolicy>>,
-    pub(super) reports: Arc<Link>,
-    unreported: Arc<AtomicU64>,
+    pub(super) events: Events,
+    pub(super) connections: Arc<Connections>,
     link: Link,
     /// Readable when an answer was put down for a held call.
     arrived: OwnedFd,
@@ -70,13 +71,13 @@ impl Desk {
     pub(crate) fn new(
         decisions: Decisions,
         network: Arc<ArcSwap<NetworkPolicy>>,
-        reports: Arc<Link>,
-        unreported: Arc<AtomicU64>,
+        events: Events,
+        connections: Arc<Connections>,
     ) -> Result<Self, Errno> {
         let Decisions { link, asks, patience } = decisions;
         let arrived = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let state = Mutex::default();
-        Ok(Desk { asks, patience, network, reports, unreported, link, arrived, state })
+        Ok(Desk { asks, patience, network, events, connections, link, arrived, state })
     }
 
     /// Puts a question. `None` when nobody can be asked, or too many questions are open.
@@ -111,6 +112,11 @@ impl Desk {
     /// Whether it was approved for the whole run.
     pub(super) fn approved(&self, about: About) -> Option<Approval> {
         self.state().approved.get(&about).copied()
+    }
+
+    /// Whether traffic there was approved for the whole run.
+    pub(crate) fn approves(&self, destination: Destination) -> bool {
+        self.approved(About::Destination(destination)).is_some()
     }
 
     /// That a socket was bound by an approval, so that it may listen there.
@@ -198,16 +204,21 @@ impl Desk {
     }
 
     /// Reports a refusal, and says how the caller hears of it.
-    pub(super) fn refuse(&self, denied: Denied, errno: Option<Errno>) -> Errno {
+    pub(super) fn refuse(
+        &self,
+        denied: Denied,
+        errno: Option<Errno>,
+        tid: Tid,
+        turn: Option<&Turn<'_>>,
+    ) -> Errno {
         let errno = errno.unwrap_or_else(|| errno_of(&denied));
-        self.report(denied);
+        self.report(denied, tid, turn);
         errno
     }
 
-    pub(super) fn report(&self, denied: Denied) {
-        if self.reports.try_send(&Report::Denied(denied)).is_err() {
-            self.unreported.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Without a turn nobody can say whether the caller still waits, and so who it is.
+    pub(super) fn report(&self, denied: Denied, tid: Tid, turn: Option<&Turn<'_>>) {
+        self.events.report(denied, tid, || turn.is_some_and(|turn| (turn.caller_waits)()));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -219,6 +230,11 @@ impl Desk {
 impl Asked {
     pub(super) fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Who makes the call.
+    pub(super) fn tid(&self) -> Tid {
+        self.tid
     }
 
     /// What was said, if it comes at once. After an answer that did not, nobody is waited for for a while: whoever

@@ -1,5 +1,7 @@
 //! What performs a call after a yes: in the receiving thread, or in the main one when the answer took a while.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use sandlock_policy::NetworkPolicy;
 use sandlock_sys::Errno;
@@ -8,6 +10,7 @@ use sandlock_sys::interrupt::Interrupter;
 use super::Desk;
 use crate::context::{Context, PATIENCE};
 use crate::message::{Link, Report};
+use crate::net::connections::Connections;
 use crate::waiting::Turn;
 
 /// What a call that is performed needs of its surroundings.
@@ -16,6 +19,8 @@ pub(crate) struct Hands<'a> {
     pub(crate) network: &'a ArcSwap<NetworkPolicy>,
     /// Whether the caller still waits.
     pub(crate) caller_waits: &'a dyn Fn() -> bool,
+    /// In runs whose rules may change, to which those belong in which somebody is asked.
+    pub(crate) connections: Option<&'a Arc<Connections>>,
     link: &'a Link,
     whose: Whose<'a>,
 }
@@ -28,7 +33,13 @@ enum Whose<'a> {
 impl<'a> Hands<'a> {
     /// The receiving thread's.
     pub(crate) fn of_context(cx: &'a Context<'a>, caller_waits: &'a dyn Fn() -> bool) -> Self {
-        Hands { network: cx.network, caller_waits, link: cx.link, whose: Whose::Receiver(cx) }
+        Hands {
+            network: cx.network,
+            caller_waits,
+            connections: cx.connections.as_ref(),
+            link: cx.link,
+            whose: Whose::Receiver(cx),
+        }
     }
 
     /// The main thread's.
@@ -36,7 +47,8 @@ impl<'a> Hands<'a> {
         Hands {
             network: &desk.network,
             caller_waits: turn.caller_waits,
-            link: &desk.reports,
+            connections: Some(&desk.connections),
+            link: &desk.events.link,
             whose: Whose::Main(turn.interrupter),
         }
     }

@@ -43,8 +43,9 @@ impl Held {
             return Some(Err(Errno::PERM));
         };
         let desk = std::sync::Arc::clone(asked.desk());
+        let tid = asked.tid();
         let Some(verdict) = verdict else {
-            return Some(Err(desk.refuse(self.refusals.unanswered(), None)));
+            return Some(Err(desk.refuse(self.refusals.unanswered(), None, tid, Some(turn))));
         };
         // A caller that is gone is told nothing, and nothing is done for it.
         if !(turn.caller_waits)() {
@@ -56,7 +57,7 @@ impl Held {
         match settled.unwrap_or(Err(Failure::Errno(Errno::PERM))) {
             Ok(Done::Value(value)) => Some(Ok(value)),
             Ok(Done::Partly(value, denied)) => {
-                desk.report(denied);
+                desk.report(denied, tid, Some(turn));
                 Some(Ok(value))
             }
             Ok(Done::Continue) => {
@@ -70,8 +71,8 @@ impl Held {
             // No call that is asked about makes a descriptor.
             Ok(Done::Descriptor { .. }) => Some(Err(Errno::PERM)),
             Err(Failure::Errno(errno)) => Some(Err(errno)),
-            Err(Failure::Denied(denied)) => Some(Err(desk.refuse(denied, None))),
-            Err(Failure::Declined(denied, errno)) => Some(Err(desk.refuse(denied, errno))),
+            Err(Failure::Denied(denied)) => Some(Err(desk.refuse(denied, None, tid, Some(turn)))),
+            Err(Failure::Declined(denied, errno)) => Some(Err(desk.refuse(denied, errno, tid, Some(turn)))),
             Err(Failure::Gone) => Some(Err(Errno::INTR)),
         }
     }
@@ -119,7 +120,9 @@ impl Waiting for Held {
     fn expired(&self) -> Result<i64, Errno> {
         match &self.state {
             State::Waits(waiting) => waiting.expired(),
-            State::Asked { asked, .. } => Err(asked.desk().refuse(self.refusals.unanswered(), None)),
+            State::Asked { asked, .. } => {
+                Err(asked.desk().refuse(self.refusals.unanswered(), None, asked.tid(), None))
+            }
             State::Continues | State::Over => Err(Errno::PERM),
         }
     }

@@ -12,6 +12,7 @@ use sandlock_sys::Errno;
 use sandlock_sys::socket::connect_to_no_family;
 
 use super::address::{Form, Meaning, RawAddress, socket_address, wanted_address};
+use super::connections::{Being, Connections, Way};
 use super::socket::{Family, Socket};
 use super::{netlink, own_server, unix};
 use crate::call::{Call, Done, Failure};
@@ -79,7 +80,10 @@ fn internet(
     }
     let waits = || cx.confirm(call).is_ok();
     if let Some(own) = cx.own(&destination) {
-        return go(&Hands::of_context(cx, &waits), socket, form, protocol, Route::Direct(own));
+        // No rule speaks of it.
+        let mut hands = Hands::of_context(cx, &waits);
+        hands.connections = None;
+        return go(&hands, socket, form, protocol, Route::Direct(own));
     }
     match standing(cx, destination) {
         Standing::ByRules => {
@@ -116,11 +120,12 @@ fn go(
     protocol: Protocol,
     route: Route,
 ) -> Result<Done, Failure> {
-    let (destination, mut announcement) = match route {
-        Route::Direct(destination) => (destination, None),
-        Route::Resolver(resolver) => (resolver, Some(Announcement::Asking)),
+    let (destination, mut announcement, way) = match route {
+        Route::Direct(destination) => (destination, None, Some(Way::Direct(protocol))),
+        Route::Resolver(resolver) => (resolver, Some(Announcement::Asking), None),
         Route::Proxy { to, original } => {
-            (to, Some(Announcement::Redirected { wanted: wanted_address(&original, form) }))
+            let wanted = wanted_address(&original, form);
+            (to, Some(Announcement::Redirected { wanted }), Some(Way::Led(*original.get())))
         }
     };
     if announcement.is_some() {
@@ -133,7 +138,13 @@ fn go(
             Err(other) => return Err(other.into()),
         }
     }
-    let connect = Connect { socket, destination, form, deadline: None };
+    // One that is being made is known already, by where it truly leads.
+    let way = way.filter(|way| announcement.is_some() || matches!(way, Way::Direct(_)));
+    let being = hands
+        .connections
+        .zip(way)
+        .and_then(|(connections, way)| Connections::begin(connections, socket.as_fd(), way));
+    let connect = Connect { socket, destination, form, deadline: None, being };
     let begun = begin(hands, &connect, protocol);
     if let Some(announcement) = announcement
         && matches!(begun, Ok(()) | Err(Errno::INPROGRESS | Errno::INTR))
@@ -188,6 +199,8 @@ struct Connect {
     destination: Allowed<Destination>,
     form: Form,
     deadline: Option<Instant>,
+    /// In runs whose rules may change.
+    being: Option<Being>,
 }
 
 impl Connect {
@@ -199,6 +212,10 @@ impl Connect {
 impl Waiting for Connect {
     /// The second `connect` tells how the first one ended, as it would the caller.
     fn attempt(&mut self, turn: &Turn<'_>) -> Option<Result<i64, Errno>> {
+        // Once more would begin anew what was ended.
+        if self.being.as_ref().is_some_and(Being::is_cut) {
+            return Some(Err(Errno::CONNABORTED));
+        }
         outcome(turn.interrupter.within(PATIENCE, || self.once()))
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod connect;
+pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod listen;
 pub(crate) mod message;
