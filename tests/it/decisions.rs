@@ -304,7 +304,12 @@ fn embed(args: &Args) {
     let command = [program.into_os_string(), "--program".into()].into_iter().chain(words);
     let words: Vec<String> = how.split(' ').map(str::to_owned).collect();
     let mut decisions = Decisions::new(move |question, deciding| answer(&words, question, deciding))
-        .patience(Duration::from_secs(if how.contains("hang") { 1 } else { 10 }));
+        .patience(Duration::from_secs(match how.contains("hang") {
+            // Long enough for what goes on meanwhile, on a busy machine.
+            true if how.contains("first") => 5,
+            true => 1,
+            false => 10,
+        }));
     if how.starts_with("ungranted") {
         decisions = decisions.ungranted();
     }
@@ -396,7 +401,7 @@ fn answer(how: &[String], question: &Question, deciding: &Deciding<'_>) -> Verdi
             std::thread::park();
         },
         ["hold", "first", first] if first == port.to_string() => {
-            let (verdict, answer) = deciding.hold(Duration::from_secs(2));
+            let (verdict, answer) = deciding.hold(Duration::from_secs(5));
             HELD.lock().unwrap().push(answer);
             verdict
         }
