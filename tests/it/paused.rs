@@ -44,7 +44,7 @@ fn tell(lab: &Lab, verb: &str) -> i32 {
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + Duration::from_secs(15);
     while !is_so() {
         assert!(Instant::now() < limit, "{what}");
         std::thread::sleep(Duration::from_millis(2));
