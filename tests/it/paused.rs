@@ -97,7 +97,7 @@ fn a_paused_run_does_nothing_until_it_is_resumed(lab: &Lab) {
 
 fn what_was_stopped_before_stays_stopped(lab: &Lab) {
     let stopped = format!("{}1", mark(lab));
-    let run = busy(lab, &format!("sleep {stopped} & kill -STOP $!;"));
+    let run = busy(lab, &format!("sh -c 'kill -STOP $$; :' {stopped} &"));
     until("it stopped", || states(&stopped) == ['T']);
     assert_eq!(tell(lab, "pause"), 0);
     assert_eq!(tell(lab, "resume"), 0);
