@@ -1,8 +1,8 @@
 //! The command line: what it prints and how it ends.
 
 mod check;
-mod exit_codes;
 mod explain;
+mod limits;
 mod mistakes;
 mod refusals;
 mod root;

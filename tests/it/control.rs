@@ -15,6 +15,7 @@ lab::suite! {
         each_run_has_a_name_of_its_own,
         a_tree_of_daemons_that_ignore_signals_is_ended,
         a_stopped_run_is_listed_inspected_and_ended,
+        a_run_that_is_kept_in_the_background_is_listed_and_ended,
         a_stopped_process_that_embeds_a_run_is_left_alone,
         what_a_killed_launcher_left_is_removed,
         without_a_directory_runs_go_on_unless_they_must_have_a_name,
@@ -97,6 +98,20 @@ fn a_run_is_listed_inspected_and_ended(lab: &Lab) {
     sandlock(lab, &["kill", "one"]).expect_code(125).expect_said("no run named one");
     let left = std::fs::read_dir(lab.path("run/sandlock")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(left.filter(|name| name != ".lock").count(), 0);
+}
+
+/// The command has ended, the run has not.
+fn a_run_that_is_kept_in_the_background_is_listed_and_ended(lab: &Lab) {
+    let line = "setsid sleep 1000 & echo ready=1; exit 3";
+    let run = lab.sandbox().options(["--name", "kept", "--keep-background"]);
+    let mut run = run.command("/bin/sh", ["-c", line]).start();
+    run.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(listed(lab, "kept"), run.pid().to_string());
+    sandlock(lab, &["inspect", "kept"]).expect_code(0);
+    sandlock(lab, &["kill", "kept"]).expect_code(0);
+    run.finish().expect_code(3);
+    assert_eq!(ps(lab), []);
 }
 
 fn each_run_has_a_name_of_its_own(lab: &Lab) {

@@ -8,6 +8,9 @@ lab::suite! {
     tests: [
         a_signal_to_sandlock_is_the_commands,
         a_time_out_asks_first,
+        a_grace_is_as_long_as_it_is_said_to_be,
+        what_runs_in_the_background_is_waited_for_when_it_is_to_be_kept,
+        signals_and_time_outs_reach_what_was_kept,
         without_its_supervisor_trapped_calls_fail,
         the_end_of_the_command_is_the_end,
         a_command_with_a_group_or_session_of_its_own_ends_too,
@@ -37,6 +40,52 @@ fn a_time_out_asks_first(lab: &Lab) {
     out.expect("asked", "yes").expect_code(124);
     // Who does not listen is ended.
     lab.sandbox().options(["-t", "200ms"]).sh("trap '' TERM; sleep 8; sleep 8").expect_code(124);
+}
+
+fn a_grace_is_as_long_as_it_is_said_to_be(lab: &Lab) {
+    // Longer than the usual second.
+    let line = "trap 'sleep 1.6; echo cleaned=up; exit 0' TERM; echo ready=yes; sleep 8 & wait";
+    let run = |options: &[&str]| lab.sandbox().options(["-t", "0.3"]).options(options).sh(line);
+    run(&["--grace", "10s"]).expect("cleaned", "up").expect_code(124);
+    for options in [&[][..], &["--grace", "0"]] {
+        let out = run(options);
+        assert_eq!(out.find("cleaned"), None, "{out}");
+        out.expect_code(124);
+    }
+    lab.sandbox().options(["--grace", "1s"]).sh("true").expect_code(125).expect_said("--timeout");
+}
+
+fn what_runs_in_the_background_is_waited_for_when_it_is_to_be_kept(lab: &Lab) {
+    let late = lab.path("work/late");
+    let line = format!("(setsid sh -c 'sleep 0.4; touch {}' &) & exit 3", late.display());
+    lab.sandbox().write(lab.path("work")).option("--keep-background").sh(&line).expect_code(3);
+    assert!(late.exists());
+    std::fs::remove_file(&late).unwrap();
+    // Nothing is left: nothing is waited for.
+    lab.sandbox().option("--keep-background").sh("sleep 0.1 & wait; kill -TERM $$").expect_code(128 + 15);
+    let said = "--kernel-only cannot enforce --keep-background";
+    lab.sandbox()
+        .options(["--kernel-only", "--keep-background"])
+        .sh("true")
+        .expect_code(125)
+        .expect_said(said);
+}
+
+fn signals_and_time_outs_reach_what_was_kept(lab: &Lab) {
+    let line = "trap 'echo caught=background; exit' TERM; echo ready=yes; while :; do sleep 0.05; done";
+    let background = format!("setsid sh -c '{}' & exit 5", line.replace('\'', "'\\''"));
+    let sandbox = || lab.sandbox().option("--keep-background");
+    let mut run = sandbox().command("/bin/sh", ["-c", &background]).start();
+    run.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(100));
+    run.signal(libc::SIGTERM);
+    run.finish().expect("caught", "background").expect_code(5);
+    let out = sandbox().options(["-t", "0.4"]).sh(&background);
+    out.expect("caught", "background").expect_code(124);
+    sandbox()
+        .options(["-t", "0.2", "--grace", "0.1"])
+        .sh("(trap '' TERM; sleep 8; sleep 8) & exit 5")
+        .expect_code(124);
 }
 
 fn the_end_of_the_command_is_the_end(lab: &Lab) {

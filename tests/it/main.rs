@@ -24,6 +24,7 @@ mod interfaces;
 mod iperf;
 mod led_to_the_proxy;
 mod led_to_the_resolver;
+mod limits;
 mod log;
 mod mid_send;
 mod names_followed;

@@ -16,6 +16,7 @@ use sandlock_core::{
 
 use crate::ask::Asker;
 use crate::failure::Failure;
+use crate::limit_args::LimitArgs;
 use crate::profile::{self, ProfileError};
 use crate::root::RootArgs;
 
@@ -168,6 +169,8 @@ pub(crate) struct RunFlags {
     pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) root: RootArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Set a variable in the command's environment. Repeatable [default: the caller's environment].
     #[arg(long, value_name = "NAME=VALUE", help_heading = SURROUNDINGS,
         value_parser = OsStringValueParser::new().try_map(variable))]
@@ -191,6 +194,12 @@ pub(crate) struct RunFlags {
     /// End the run after this long: 30 (seconds), 1.5, 30s, 5m, 1h 30m [default: no limit].
     #[arg(short = 't', long, value_name = "TIME", value_parser = duration, help_heading = SURROUNDINGS)]
     pub(crate) timeout: Option<Duration>,
+    /// Let the command end by itself for this long when the time is up, before all is killed [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = grace, requires = "timeout", help_heading = SURROUNDINGS)]
+    pub(crate) grace: Option<Duration>,
+    /// Go on until all that the command left running has ended too [default: it is killed when the command ends].
+    #[arg(long, help_heading = SURROUNDINGS)]
+    pub(crate) keep_background: bool,
     /// A name for this run, for its report and for `sandlock ps`, `inspect` and `kill`; it must be free [default: the
     /// command's, with a number behind if that is taken].
     #[arg(long, value_name = "NAME", help_heading = SURROUNDINGS)]
@@ -322,6 +331,16 @@ pub(crate) struct PolicyArgs {
     /// directory, removed afterwards].
     #[arg(short = 'w', long = "write", value_name = "PATH", help_heading = POLICY)]
     pub(crate) write: Vec<PathBuf>,
+    /// Allow reading and executing a file, or all below a directory; what -r and -w name can be executed no longer.
+    /// Repeatable [default: all that can be read].
+    #[arg(short = 'x', long = "execute", value_name = "PATH", help_heading = POLICY)]
+    pub(crate) execute: Vec<PathBuf>,
+    /// Refuse a file, or all below a directory, whatever grants it, whether it is there or not. Repeatable.
+    #[arg(long, value_name = "PATH", help_heading = POLICY)]
+    pub(crate) fs_deny: Vec<PathBuf>,
+    /// Let nothing be executed that can be written, nor files in memory.
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) noexec_writable: bool,
     /// Allow unix datagram sockets: every send is checked then.
     #[arg(long, help_heading = POLICY)]
     pub(crate) unix_dgram: bool,
@@ -426,6 +445,9 @@ impl PolicyArgs {
         policy.names.grace = self.names_grace.unwrap_or(policy.names.grace);
         policy.files.read = self.read;
         policy.files.write = self.write;
+        policy.files.execute = self.execute;
+        policy.files.deny = self.fs_deny;
+        policy.files.writable_not_executable = self.noexec_writable;
         policy.unix_datagrams = self.unix_dgram;
         if self.bare { policy.bare() } else { policy }
     }
@@ -439,6 +461,7 @@ impl RunFlags {
     /// When a profile is none, or a descriptor that is to be inherited is not there.
     pub(crate) fn into_options(self, command: Vec<OsString>) -> Result<Options, Failure> {
         let mut options = Options::new(self.policy.into_policy()?, command);
+        options.policy.limits.extend(self.limits.into_limits());
         let has_rules = !options.policy.http.is_empty();
         options.http = self.http.into_http();
         if has_rules {
@@ -456,6 +479,8 @@ impl RunFlags {
         options.directory = self.cwd;
         options.resolver = self.resolver;
         options.timeout = self.timeout;
+        options.grace = self.grace;
+        options.keep_background = self.keep_background;
         options.kernel_only = self.kernel_only;
         if let Some(control) = &mut options.control {
             control.name = self.name;

@@ -21,6 +21,6 @@ pub(crate) fn of(outcome: &Outcome) -> ExitCode {
     ExitCode::from(match outcome.ending {
         Ending::Exited(status) => status as u8,
         Ending::Signaled(signal) => 128u8.wrapping_add(signal as u8),
-        Ending::Cut => 128 + 9,
+        Ending::Cut | Ending::OutOfMemory { .. } => 128 + 9,
     })
 }

@@ -8,6 +8,7 @@ mod ask;
 mod commands;
 mod exit;
 mod failure;
+mod limit_args;
 mod output;
 mod profile;
 mod report;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandlock_core::{Denied, Outcome, Resolved, escape_terminal};
+use sandlock_core::{Denied, Ending, Outcome, Resolved, Size, escape_terminal};
 
 /// What was refused, once each, and what would allow it; names that went unanswered; servers that failed; and that the
 /// time was up. Empty when there is nothing.
@@ -14,6 +14,13 @@ pub(crate) fn of(name: &str, outcome: &Outcome, names: &Resolved, limit: Option<
     if outcome.timed_out {
         let limit = limit.map_or_else(String::new, |limit| humantime::format_duration(limit).to_string());
         text.push_str(&format!("sandlock: {} was ended after {limit} (--timeout)\n", escape_terminal(name)));
+    }
+    if let Ending::OutOfMemory { limit } = outcome.ending {
+        let limit = Size::of_bytes(limit).map_or_else(String::new, |limit| format!(" {limit}"));
+        let name = escape_terminal(name);
+        text.push_str(&format!(
+            "sandlock: {name} was ended: it used more memory than it may (--memory{limit})\n"
+        ));
     }
     text
 }

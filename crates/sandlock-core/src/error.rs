@@ -170,6 +170,29 @@ pub enum PlanError {
     /// Something else that went wrong inside of the root, in words.
     #[error("{}", escape_terminal(.0))]
     Inside(String),
+    /// A flag about files that nothing keeps in a root of the run's own.
+    #[error("{0}: it cannot be kept together with --chroot, --image, --mount or --tmpfs yet")]
+    NotInRoot(&'static str),
+    /// What is to be executable can be written.
+    #[error(
+        "--noexec-writable: what is below {} is to be executable, and {} can be written",
+        shown(.executable.as_os_str()),
+        shown(.writable.as_os_str())
+    )]
+    Execution {
+        /// A place of the base or of `-x`.
+        executable: PathBuf,
+        /// A place that may be written, above or below it.
+        writable: PathBuf,
+    },
+    /// A limit that this machine does not let be set.
+    #[error("{flag}: {why}")]
+    Limit {
+        /// The flag and its value.
+        flag: String,
+        /// Why.
+        why: String,
+    },
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {

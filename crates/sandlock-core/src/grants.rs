@@ -1,5 +1,8 @@
 //! File rules made into grants: open places, the access to each, and where it comes from.
 
+mod execution;
+pub(crate) mod holes;
+
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +24,12 @@ pub struct Grant {
     pub access: FileAccess,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether what is there may be executed as well.
+    pub executable: bool,
+    /// Whether something below it is denied.
+    pub holed: bool,
+    /// What is beside the holes, where it has some: the command is granted these instead.
+    pub(crate) beside: Vec<OwnedFd>,
     pub(crate) place: OwnedFd,
 }
 
@@ -29,6 +38,8 @@ pub struct Grant {
 pub enum Origin {
     /// `-r` or `-w`.
     Flag,
+    /// `-x`.
+    ExecuteFlag,
     /// The standard base.
     Base,
     /// The working directory, which the base makes readable.
@@ -75,7 +86,7 @@ pub(crate) fn grants(
     let by_root = rustix::process::geteuid().is_root();
     let mut grants = of_base(rules, executable, directory, home, temporary, by_root);
     grants.extend(of_flags(rules, directory)?);
-    Ok(grants)
+    execution::restrict(grants, rules, directory)
 }
 
 /// Opens the places that need not be named. `by_root`: whether the system's files are the caller's own.
@@ -208,7 +219,8 @@ fn add_if_there(grants: &mut Vec<Grant>, path: &Path, access: FileAccess, origin
 /// That of `open(2)`.
 pub(crate) fn place(path: &Path, access: FileAccess, origin: Origin) -> Result<Grant, rustix::io::Errno> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(Grant { path: path.to_owned(), access, origin, place })
+    let executable = access != FileAccess::Device;
+    Ok(Grant { path: path.to_owned(), access, origin, executable, holed: false, beside: Vec::new(), place })
 }
 
 /// The real paths of what may be written.

@@ -96,6 +96,7 @@ impl Plan {
                     .iter()
                     .map(AsFd::as_fd)
                     .chain(asks.iter().map(AsFd::as_fd))
+                    .chain(self.holes.descriptors())
                     .chain([
                         theirs.as_fd(),
                         self.rulesets.command().as_fd(),
@@ -193,6 +194,7 @@ impl Plan {
         let decisions = decisions.map(|(Decisions { asks, patience, .. }, link)| {
             sandlock_supervisor::decision::Decisions { link, asks, patience }
         });
+        let holes = std::mem::take(&mut self.holes);
         let supervisor = Supervisor {
             launcher,
             own_ruleset: self.rulesets.supervisor(),
@@ -209,6 +211,9 @@ impl Plan {
             mounted,
             tell_callers,
             adjustable: self.adjustable,
+            holes,
+            limits: self.policy.limits.clone(),
+            keep_background: self.keep_background,
         };
         supervise(link, supervisor)
     }
@@ -224,7 +229,9 @@ impl Plan {
             wait_killable: self.kernel.wait_killable,
             mask,
             exec_key: self.needs.execs_asked,
-            open_files: None,
+            open_files: self.limits.open_files,
+            file_size: self.limits.file_size,
+            processors: self.limits.processors,
         }
     }
 }

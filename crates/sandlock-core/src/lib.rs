@@ -23,6 +23,7 @@ mod http;
 mod journal;
 mod kernel;
 mod launch;
+mod limits;
 mod names;
 mod options;
 mod plan;
@@ -50,8 +51,9 @@ pub use sandlock_image::{Image, ImageError};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, LocalPort, Matter, NameRules, NetRule, Policy, PortSpace, Ports,
-    Protocol, Publish, Question, Resolved, RuleError, RuleErrorKind, escape_terminal,
+    HttpRule, HttpRuleError, HttpRules, Limits, LocalPort, Matter, NameRules, NetRule, Policy, PortSpace,
+    Ports, Processors, Protocol, Publish, Question, Resolved, RuleError, RuleErrorKind, Size,
+    escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

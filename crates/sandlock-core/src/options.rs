@@ -34,6 +34,10 @@ pub struct Options {
     pub resolver: Option<SocketAddr>,
     /// How long it may run.
     pub timeout: Option<Duration>,
+    /// How long it has to end by itself when the time is up, before it is killed; a second if none.
+    pub grace: Option<Duration>,
+    /// Whether the run goes on until all that the command started has ended, not only the command.
+    pub keep_background: bool,
     /// No supervisor: only what Landlock and the filter carry alone.
     pub kernel_only: bool,
     /// Descriptors that it inherits besides the standard ones, under the same numbers.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, BindPolicy, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved};
+use sandlock_policy::{
+    Base, BindPolicy, FileRules, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved,
+};
 use sandlock_supervisor::table::{Binding, Needs, table};
-use sandlock_supervisor::{Handler, ServedFile};
+use sandlock_supervisor::{Handler, Holes, ServedFile};
 use sandlock_sys::command::ExecKey;
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
@@ -18,6 +20,7 @@ use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant};
 use crate::http;
+use crate::limits::KernelLimits;
 use crate::names::Planned;
 use crate::published;
 use crate::root;
@@ -30,6 +33,7 @@ pub struct Plan {
     pub(crate) network: NetworkPolicy,
     pub(crate) bind: BindPolicy,
     pub(crate) grants: Vec<Grant>,
+    pub(crate) holes: Holes,
     pub(crate) kernel: Kernel,
     pub(crate) needs: Needs,
     pub(crate) table: Table<Handler>,
@@ -45,6 +49,8 @@ pub struct Plan {
     pub(crate) no_core_dump: bool,
     /// `None` when the file system is the machine's and the command is whom it seems to be.
     pub(crate) root: Option<root::Planned>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) keep_background: bool,
     pub(crate) policy: sandlock_policy::Policy,
     /// Under which name it can be found.
     pub(crate) control: Option<crate::Control>,
@@ -61,6 +67,8 @@ pub struct Plan {
     pub(crate) adjustable: bool,
     /// Where what happens is written down.
     pub(crate) log: Option<crate::Log>,
+    /// Limits that the kernel keeps once they are set.
+    pub(crate) limits: KernelLimits,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -107,6 +115,9 @@ impl Plan {
         }
         let mut root = root::Planned::new(&mut options)?;
         let inside = root.as_ref().is_some_and(root::Planned::ends_inside);
+        if inside && let Some(flag) = not_kept_in_a_root(&options.policy.files) {
+            return Err(PlanError::NotInRoot(flag));
+        }
         let directory = match root.as_ref().and_then(|root| root.directory(options.directory.as_deref())) {
             Some(directory) => directory,
             None => working_directory(options.directory.as_deref())?,
@@ -136,7 +147,7 @@ impl Plan {
         };
         let home = options.home.take();
         let home = home.as_deref();
-        let grants = match inside {
+        let granted = match inside {
             true => Vec::new(),
             false => grants::grants(
                 &options.policy.files,
@@ -146,6 +157,7 @@ impl Plan {
                 temporary.as_ref().map(Temporary::path),
             )?,
         };
+        let (grants, holes) = grants::holes::dig(granted, &options.policy.files.deny, &directory)?;
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
         }
@@ -197,10 +209,13 @@ impl Plan {
             adjustable: options.may_change(),
             log: options.log,
             decisions: options.decisions,
+            limits: KernelLimits::of(&options.policy.limits)?,
             inherited: options.inherited,
             timeout: options.timeout,
             no_core_dump: options.no_core_dump,
             root,
+            grace: options.grace,
+            keep_background: options.keep_background,
             command: options.command,
             policy: options.policy,
             control: options.control,
@@ -210,6 +225,7 @@ impl Plan {
             network,
             bind,
             grants,
+            holes,
             kernel,
             needs,
             table,
@@ -229,6 +245,11 @@ impl Plan {
         &self.grants
     }
 
+    /// What is denied in the places that are granted, or outside of them.
+    pub fn denied_files(&self) -> impl Iterator<Item = &Path> {
+        self.holes.holes.iter().map(|hole| hole.path.as_path())
+    }
+
     /// What the names in the rules resolved to.
     #[must_use]
     pub fn names(&self) -> &sandlock_policy::Resolved {
@@ -240,6 +261,17 @@ impl Plan {
     pub fn working_directory_hidden(&self) -> bool {
         self.working_directory_hidden
     }
+}
+
+/// What is looked up before the root is entered, and would not hold there.
+fn not_kept_in_a_root(rules: &FileRules) -> Option<&'static str> {
+    [
+        ("--fs-deny", !rules.deny.is_empty()),
+        ("-x", !rules.execute.is_empty()),
+        ("--noexec-writable", rules.writable_not_executable),
+    ]
+    .into_iter()
+    .find_map(|(flag, given)| given.then_some(flag))
 }
 
 fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
@@ -335,6 +367,11 @@ fn needs(
         own_proc: (serves || serves_others)
             && !options.kernel_only
             && grants::only_the_base_grants_proc(grants),
+        holes: grants.iter().any(|grant| grant.holed),
+        counts_processes: options.policy.limits.processes.is_some(),
+        keeps_processors: options.policy.limits.processors.is_some(),
+        no_code_in_memory_files: options.policy.files.restrict_execution(),
+        watches_memory_files: options.policy.limits.memory.is_some(),
         thread_handles: kernel.thread_handles,
     })
 }
@@ -448,7 +485,18 @@ pub(crate) fn rulesets(
                 .map_err(refused)?;
         // What is in /proc only the supervisor opens, for who may see it.
         for grant in grants.iter().filter(|grant| with_proc || !own_proc || !grant.is_in_proc()) {
-            builder.grant(grant.place.as_fd(), grant.access).map_err(refused)?;
+            // Of a place with holes the supervisor has all, and the command what is beside them.
+            let places = match grant.holed && !with_proc {
+                true => &grant.beside[..],
+                false => std::slice::from_ref(&grant.place),
+            };
+            for place in places.iter().map(AsFd::as_fd) {
+                match grant.executable {
+                    true => builder.grant(place, grant.access),
+                    false => builder.grant_without_execution(place, grant.access),
+                }
+                .map_err(refused)?;
+            }
         }
         if with_proc {
             let proc = rustix::fs::open(
@@ -465,10 +513,12 @@ pub(crate) fn rulesets(
         })
     };
     let has_proc = grants.iter().any(|grant| grant.path == Path::new("/proc"));
+    let has_holes = grants.iter().any(|grant| grant.holed);
     let needs_more = !kernel_only
         && (!has_proc
             || own_proc
             || may_change
+            || has_holes
             || !own_ports.is_empty()
             || bound.anywhere
             || bound.command != bound.supervisor);
@@ -519,6 +569,15 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     if options.timeout.is_some() {
         return needs("--timeout".to_owned());
+    }
+    if let Some(path) = options.policy.files.deny.first() {
+        return needs(format!("--fs-deny {}", sandlock_policy::escape_terminal(&path.to_string_lossy())));
+    }
+    if options.keep_background {
+        return needs("--keep-background".to_owned());
+    }
+    if let Some(limit) = crate::limits::of_the_supervisor(&options.policy.limits) {
+        return needs(limit);
     }
     if options.policy.unix_datagrams {
         return needs("--unix-dgram".to_owned());

@@ -156,7 +156,7 @@ impl Running {
 
     fn watch(&mut self, told: &mut Told, tell: Tell<'_>) -> Result<(Ending, bool), LaunchError> {
         let signals = SignalFd::new(&PASSED_ON).map_err(|errno| LaunchError::Launcher(errno.into()))?;
-        let mut patience = Patience::new(self.plan.timeout);
+        let mut patience = Patience::new(self.plan.timeout, self.plan.grace);
         loop {
             let woken = self.sleep(&signals, self.left(&patience));
             self.order_rules();
@@ -440,6 +440,7 @@ impl Told {
 /// The time that a command has: when it is up it is asked to end, and a little later it is ended.
 struct Patience {
     ask_at: Option<Instant>,
+    grace: Duration,
     cut_at: Option<Instant>,
     ran_out: bool,
     /// Somebody asked for the end.
@@ -452,9 +453,10 @@ enum Due {
 }
 
 impl Patience {
-    fn new(limit: Option<Duration>) -> Self {
+    fn new(limit: Option<Duration>, grace: Option<Duration>) -> Self {
         Patience {
             ask_at: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            grace: grace.unwrap_or(GRACE),
             cut_at: None,
             ran_out: false,
             ended: false,
@@ -477,7 +479,7 @@ impl Patience {
         let now = Instant::now();
         if self.ask_at.is_some_and(|at| at <= now) {
             self.ask_at = None;
-            self.cut_at = Some(now + GRACE);
+            self.cut_at = now.checked_add(self.grace);
             self.ran_out = !self.ended;
             return Some(Due::Ask);
         }

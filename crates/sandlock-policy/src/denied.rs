@@ -65,6 +65,13 @@ pub enum Denied {
         /// Whether a rule takes it away.
         forbidden: bool,
     },
+    /// A file or directory that a rule of `--fs-deny` takes away.
+    Hole(#[serde(with = "crate::lossless::path")] PathBuf),
+    /// A process or thread beyond the limit.
+    Processes {
+        /// How many there may be at once.
+        limit: u32,
+    },
     /// An HTTP request that no rule grants, or that one takes away.
     Http {
         /// How it travelled.
@@ -130,6 +137,8 @@ impl Denied {
             Denied::Listen { protocol, port, forbidden: false } => {
                 Some(bind_hint(*protocol, port.unwrap_or(0)))
             }
+            Denied::Hole(_) => None,
+            Denied::Processes { limit } => Some(format!("--processes {}", limit.saturating_mul(2))),
             Denied::Http { .. }
             | Denied::HttpMalformed { .. }
             | Denied::TlsName { .. }
@@ -176,6 +185,10 @@ impl fmt::Display for Denied {
             }
             Denied::Listen { protocol, port: None, forbidden } => {
                 write!(f, "{protocol} listen on an automatic port{}", not_to_be_bound(*forbidden))
+            }
+            Denied::Hole(path) => write!(f, "{}, which --fs-deny refuses", shown_path(path)),
+            Denied::Processes { limit } => {
+                write!(f, "more than {limit} processes and threads at once (--processes)")
             }
             Denied::Http { scheme, method, host, port, path, forbidden } => {
                 let url = shown_url(*scheme, host, *port, path);

@@ -16,6 +16,20 @@ pub struct FileRules {
     pub read: Vec<PathBuf>,
     /// Readable, executable and writable, with all below it.
     pub write: Vec<PathBuf>,
+    /// Readable and executable. With any, only these and the base can be executed, and not what `read` and `write` name.
+    pub execute: Vec<PathBuf>,
+    /// Neither readable nor writable, whatever grants it, with all below it.
+    pub deny: Vec<PathBuf>,
+    /// What may be written cannot be executed.
+    pub writable_not_executable: bool,
+}
+
+impl FileRules {
+    /// Whether not all that may be read or written may be executed.
+    #[must_use]
+    pub fn restrict_execution(&self) -> bool {
+        self.writable_not_executable || !self.execute.is_empty()
+    }
 }
 
 /// What is readable without being named.

@@ -18,6 +18,7 @@ mod escape;
 mod files;
 mod host;
 mod http;
+mod limits;
 mod lossless;
 mod metadata;
 mod network;
@@ -53,6 +54,7 @@ pub use http::{
     authority,
 };
 pub use ipnet::IpNet;
+pub use limits::{LimitError, Limits, Processors, Size};
 pub use metadata::{MetadataFacts, MetadataTarget, check_metadata};
 pub use network::{NetworkPolicy, RESOLVER, RESOLVER_PORT, Route};
 pub use network_rules::NetworkRules;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, NetRule, NetworkRules,
+    Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, Limits, NetRule, NetworkRules,
     PortSpace, RuleError,
 };
 
@@ -33,6 +33,8 @@ pub struct Policy {
     pub names: NameRules,
     /// Files that are granted; no others are.
     pub files: FileRules,
+    /// What the run may use up.
+    pub limits: Limits,
     /// Unix datagram sockets may be made. Each send that could name a destination must be seen then.
     pub unix_datagrams: bool,
 }
@@ -69,7 +71,7 @@ impl Policy {
     /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
     /// default counts, and `other`'s first.
     pub fn extend(&mut self, other: Policy) {
-        let Policy { network, bind, ports, http, names, files, unix_datagrams } = other;
+        let Policy { network, bind, ports, http, names, files, limits, unix_datagrams } = other;
         self.network.allow.extend(network.allow);
         self.network.deny.extend(network.deny);
         self.bind.allow.extend(bind.allow);
@@ -89,6 +91,10 @@ impl Policy {
         }
         self.files.read.extend(files.read);
         self.files.write.extend(files.write);
+        self.files.execute.extend(files.execute);
+        self.files.deny.extend(files.deny);
+        self.files.writable_not_executable |= files.writable_not_executable;
+        self.limits.extend(limits);
         self.unix_datagrams |= unix_datagrams;
     }
 
@@ -227,10 +233,12 @@ mod tests {
         let mut policy = Policy::new().allow("a.test:1").unwrap().read("/a").bare();
         let mut other = Policy::new().allow("b.test:2").unwrap().deny("c.test:3").unwrap().write("/b");
         other.names.grace = Duration::from_secs(5);
+        other.limits.processes = Some(9);
         policy.extend(other.clone());
         let mut both = Policy::new().allow("a.test:1").unwrap().allow("b.test:2").unwrap();
         both = both.deny("c.test:3").unwrap().read("/a").write("/b").bare();
         both.names.grace = Duration::from_secs(5);
+        both.limits.processes = Some(9);
         assert_eq!(policy, both);
         policy.extend(Policy::new());
         assert_eq!(policy, both);

@@ -16,6 +16,7 @@ use sandlock_sys::{ChildFd, Errno, Tid};
 
 use crate::call::{Call, Failure};
 use crate::decision::Desk;
+use crate::fs::holes::Holes;
 use crate::fs::proc;
 use crate::fs::served::ServedFile;
 use crate::message::Link;
@@ -23,6 +24,7 @@ use crate::net::connections::Connections;
 use crate::net::port_space::SharedPorts;
 use crate::table::Needs;
 use crate::task::inner::InnerDomains;
+use crate::task::limits::Limited;
 use crate::task::shared_memory::Segments;
 
 /// What every handler is given. Belongs to the receiving thread.
@@ -39,6 +41,10 @@ pub struct Context<'a> {
     pub needs: Needs,
     /// Keeps a blocking call from blocking this thread.
     pub interrupter: &'a Interrupter,
+    /// What is denied in places that are granted.
+    pub(crate) holes: Holes,
+    /// What is counted and shared out.
+    pub(crate) limits: Limited,
     pub(crate) listener: &'a Listener,
     /// `None` when its ports are the machine's.
     pub(crate) ports: Option<Arc<SharedPorts>>,
@@ -87,6 +93,8 @@ impl<'a> Context<'a> {
             connections: given.connections,
             needs,
             interrupter,
+            holes: Holes::default(),
+            limits: Limited::default(),
             listener,
             link,
             command,

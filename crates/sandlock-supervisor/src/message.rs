@@ -120,6 +120,11 @@ pub enum Ending {
     Signaled(i32),
     /// The launcher ended the run.
     Cut,
+    /// Its processes used more memory than the limit lets them, and were killed.
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit: u64,
+    },
 }
 
 /// A step of setting up, and the errno that it failed with.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 
 use rustix::fd::AsFd;
 use sandlock_filter::Table;
@@ -33,21 +33,60 @@ pub(crate) struct ToWaiting {
     pub(crate) bell: std::os::fd::OwnedFd,
 }
 
+/// Where calls come from.
+pub(crate) enum Source<'a> {
+    /// The kernel.
+    Listener(&'a Listener),
+    /// Threads that do nothing but take them from there: see [`take`].
+    Takers(Receiver<Call>),
+}
+
+impl Source<'_> {
+    /// The next one; `None` when nobody is left to make one.
+    fn next(&self) -> Option<Call> {
+        match self {
+            Source::Listener(listener) => next(listener),
+            Source::Takers(calls) => calls.recv().ok(),
+        }
+    }
+}
+
+fn next(listener: &Listener) -> Option<Call> {
+    loop {
+        match listener.receive() {
+            Ok(notification) => return Some(Call::from(notification)),
+            Err(Nothing::Retry) => {}
+            Err(Nothing::Finished) => return None,
+            // Nobody would answer any more: the run ends with its supervisor.
+            Err(Nothing::Failed(_)) => process::exit_now(1),
+        }
+    }
+}
+
+/// Takes calls from the kernel as soon as they come, and hands them over, until nobody is left to make one.
+///
+/// Until a call is taken a signal interrupts it, and then it fails with EINTR where the handler does not ask for a restart.
+/// Programs expect that of most calls that are trapped, and of `fork` never: the wait must be as short as can be.
+pub(crate) fn take(listener: &Listener, calls: &Sender<Call>) {
+    while let Some(call) = next(listener) {
+        if calls.send(call).is_err() {
+            return;
+        }
+    }
+}
+
 /// Answers trapped calls until nobody is left to make one.
 pub(crate) fn receive(
     cx: &Context<'_>,
     listener: &Listener,
+    source: &Source<'_>,
     table: &Table<Handler>,
     events: &Events,
     to_waiting: &ToWaiting,
 ) {
     loop {
-        let call = match listener.receive() {
-            Ok(notification) => Call::from(notification),
-            Err(Nothing::Retry) => continue,
-            Err(Nothing::Finished) => return,
-            // Nobody would answer any more: the run ends with its supervisor.
-            Err(Nothing::Failed(_)) => process::exit_now(1),
+        let Some(call) = source.next() else {
+            return;
         };
         cx.connections.iter().for_each(|connections| connections.begin_turn());
         let report = |denied| events.report(denied, call.tid, || listener.is_waiting(call.id));
@@ -103,6 +142,7 @@ pub(crate) fn errno_of(denied: &Denied) -> Errno {
         | Denied::Quic(_)
         | Denied::UnixPath(_)
         | Denied::UnixAbstract(_) => Errno::CONNREFUSED,
+        Denied::Processes { .. } => Errno::AGAIN,
         _ => Errno::ACCESS,
     }
 }

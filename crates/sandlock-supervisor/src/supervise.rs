@@ -1,18 +1,18 @@
 //! The supervisor's life: confine itself, start the command, keep it company, end the tree.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
-use sandlock_policy::{BindPolicy, Destination, NetworkPolicy, Publish};
+use sandlock_policy::{BindPolicy, Destination, Limits, NetworkPolicy, Publish};
 use sandlock_sys::command::{self, Command, StartError};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::landlock::{Ruleset, SignalScope};
@@ -23,12 +23,15 @@ use sandlock_sys::{Errno, privileges, process};
 use crate::call::Handler;
 use crate::context::{Context, Given};
 use crate::decision::{Decisions, Desk};
+use crate::fs::holes::Holes;
 use crate::fs::mounted::Mounted;
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::net::connections::Connections;
-use crate::receive::{Events, ToWaiting, receive};
+use crate::receive::{Events, Source, ToWaiting, receive, take};
 use crate::table::Needs;
+use crate::task::limits::{Lasting, Limited};
+use crate::task::memory::{Meter, Passed};
 use crate::task::pause::Paused;
 use crate::task::tree;
 use crate::waiting::{WaitingCall, WaitingCalls};
@@ -65,6 +68,12 @@ pub struct Supervisor<'a> {
     pub tell_callers: bool,
     /// Whether the network rules may change.
     pub adjustable: bool,
+    /// What is denied in places that are granted.
+    pub holes: Holes,
+    /// What the run may use up.
+    pub limits: Limits,
+    /// Whether the run goes on until all of its tree has ended, not only the command.
+    pub keep_background: bool,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -100,11 +109,15 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         mounted,
         tell_callers,
         adjustable,
+        holes,
+        limits,
+        keep_background,
     } = supervisor;
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let scope = confine(own_ruleset, launcher)?;
-    command.open_files = raise_open_files();
+    let open_files = raise_open_files();
+    command.open_files = command.open_files.or(open_files);
 
     let unreported = Arc::new(AtomicU64::new(0));
     let (queue, waiting) = mpsc::channel();
@@ -126,6 +139,13 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         Desk::new(decisions, Arc::clone(&network), events.clone(), connections).map(Arc::new)
     });
     let desk = desk.transpose().map_err(at(Step::Supervisor))?;
+    let lasting = limits.memory.map(|_| Lasting::default());
+    let limited = Limited::new(&limits, lasting.clone());
+    let over_memory = Arc::new(OnceLock::new());
+    let passed = Passed {
+        limit: Arc::clone(&over_memory),
+        bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))?,
+    };
 
     let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
     process::close_on_exec_except(&keep).map_err(at(Step::Supervisor))?;
@@ -142,6 +162,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let pid = started.pid;
     let asked_at = desk.clone();
     let known = connections.clone();
+    let takers = if needs.counts_processes { TAKERS } else { 0 };
+    let (taken, calls) = mpsc::channel();
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
         // The directory and the mask that names are made by are the caller's, each time.
         let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
@@ -156,10 +178,25 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             connections: known,
         };
         let desk = asked_at.as_ref();
-        let cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
-        receive(&cx, &receiver, &table, &events, &to_waiting);
+        let mut cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
+        cx.holes = holes;
+        cx.limits = limited;
+        let source = if takers == 0 { Source::Listener(&receiver) } else { Source::Takers(calls) };
+        receive(&cx, &receiver, &source, &table, &events, &to_waiting);
     });
-    if let Err(error) = spawned {
+    let metered = limits.memory.zip(lasting).map_or(Ok(()), |(limit, lasting)| {
+        let watch = move || Meter::new(limit.bytes(), lasting).watch(&passed);
+        std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(watch).map(drop)
+    });
+    let taking = (0..takers).try_for_each(|_| {
+        let (listener, taken) = (Arc::clone(&listener), taken.clone());
+        std::thread::Builder::new()
+            .stack_size(RECEIVER_STACK)
+            .spawn(move || take(&listener, &taken))
+            .map(drop)
+    });
+    drop(taken);
+    if let Err(error) = spawned.map(drop).and(metered).and(taking) {
         tree::end(scope.as_ref());
         return Err(NotStarted { step: Step::Supervisor, errno: error.raw_os_error().unwrap_or(0) });
     }
@@ -183,6 +220,9 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         interrupter,
         bell,
         waiting,
+        over_memory,
+        keep_background,
+        ended: OnceCell::new(),
         command: started.pid,
     };
     let ending = company.keep();
@@ -248,6 +288,11 @@ struct Company<'a> {
     interrupter: Interrupter,
     bell: OwnedFd,
     waiting: Receiver<WaitingCall>,
+    /// Set by who measures.
+    over_memory: Arc<OnceLock<u64>>,
+    keep_background: bool,
+    /// How the command ended, while the run goes on.
+    ended: OnceCell<Ending>,
     command: i32,
 }
 
@@ -260,8 +305,11 @@ impl Company<'_> {
                 let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
                 self.waiting.try_iter().for_each(|call| calls.add(call));
             }
-            if children && let Some(ending) = self.reap() {
+            if children && let Some(ending) = self.reap().and_then(|ending| self.left_alone(ending)) {
                 return ending;
+            }
+            if let Some(limit) = self.over_memory.get() {
+                return Ending::OutOfMemory { limit: *limit };
             }
             if orders && self.obey().is_err() {
                 return Ending::Cut;
@@ -323,9 +371,18 @@ impl Company<'_> {
         (ready[0], ready[1], ready[2])
     }
 
-    /// Reaps the command and adopted orphans. The command's end ends the run.
+    /// The end of the run, once the command has ended so: at once, or when nothing of its tree is left.
+    fn left_alone(&self, ending: Ending) -> Option<Ending> {
+        let ending = *self.ended.get_or_init(|| ending);
+        (!self.keep_background || tree::reap_all()).then_some(ending)
+    }
+
+    /// Reaps the command and adopted orphans. How the command ended, if it did.
     fn reap(&self) -> Option<Ending> {
         while self.signals.next().is_some() {}
+        if let Some(ending) = self.ended.get() {
+            return Some(*ending);
+        }
         while let Some((pid, status)) = tree::next_change() {
             if pid.as_raw_pid() != self.command {
                 continue;
@@ -355,6 +412,14 @@ impl Company<'_> {
         self.connections.iter().for_each(|connections| connections.cut(is_granted));
     }
 
+    /// Signals the command; those that it left behind, when it has ended: its number may be somebody else's by then.
+    fn signal(&self, number: i32) {
+        match self.ended.get() {
+            None => signal::send(self.command, number),
+            Some(_) => tree::descendants().into_iter().for_each(|pid| signal::send(pid, number)),
+        }
+    }
+
     /// # Errors
     ///
     /// When the launcher has no more to say: the run is to end.
@@ -362,7 +427,7 @@ impl Company<'_> {
         match self.link.try_receive::<Order>() {
             // A paused run goes on as a whole, when it is told to.
             Ok(Some(Order::Signal(signal::CONTINUE))) if self.paused.borrow().is_some() => {}
-            Ok(Some(Order::Signal(number))) => signal::send(self.command, number),
+            Ok(Some(Order::Signal(number))) => self.signal(number),
             Ok(Some(Order::Pause { serial, stop })) => {
                 let mut paused = self.paused.borrow_mut();
                 match stop {
@@ -409,4 +474,6 @@ fn not_started(error: StartError) -> NotStarted {
     at(step)(errno)
 }
 
+/// Where it matters how soon a call is taken: one takes while the other hands over.
+const TAKERS: usize = 2;
 const RECEIVER_STACK: usize = 256 * 1024;

@@ -5,6 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
 
 use crate::landlock::Ruleset;
 use crate::listener::{Listener, last_errno};
@@ -34,6 +36,10 @@ pub struct Command<'a> {
     pub exec_key: Option<ExecKey>,
     /// The limit on open descriptors that it starts with (soft, hard), if the caller changed its own.
     pub open_files: Option<(u64, u64)>,
+    /// The limit on the length of files that it starts with, if not the caller's.
+    pub file_size: Option<u64>,
+    /// The processors that it starts on, if not the caller's.
+    pub processors: Option<CpuSet>,
 }
 
 /// Random words by which a filter that traps executions lets the command's own through: nobody could answer it, since
@@ -214,11 +220,13 @@ fn become_the_command(shared: &Shared<'_>) -> (i32, Errno) {
 
 fn restore_attributes(command: &Command<'_>) -> Result<(), Errno> {
     if let Some((soft, hard)) = command.open_files {
-        let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-        // SAFETY: the limit is a live value.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-            return Err(last_errno());
-        }
+        limit(Resource::Nofile, soft, hard)?;
+    }
+    if let Some(longest) = command.file_size {
+        limit(Resource::Fsize, longest, longest)?;
+    }
+    if let Some(processors) = &command.processors {
+        rustix::thread::sched_setaffinity(None, processors)?;
     }
     // Rust's runtime ignores SIGPIPE, and exec would hand that on.
     // SAFETY: SIG_DFL is a valid disposition; the handlers of this process are its own.
@@ -228,6 +236,10 @@ fn restore_attributes(command: &Command<'_>) -> Result<(), Errno> {
         return Err(last_errno());
     }
     Ok(())
+}
+
+fn limit(resource: Resource, soft: u64, hard: u64) -> Result<(), Errno> {
+    rustix::process::setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) })
 }
 
 /// Executes, as `execvp(3)` does with a file that has no `#!` line: by the shell. Returns only on failure.

@@ -119,6 +119,21 @@ impl RulesetBuilder {
         Ok(())
     }
 
+    /// As [`RulesetBuilder::grant`], but nothing there may be executed by this rule.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the rule.
+    pub fn grant_without_execution(
+        &mut self,
+        place: BorrowedFd<'_>,
+        access: FileAccess,
+    ) -> Result<(), RulesetError> {
+        let rights = rights(access, self.abi) & !AccessFs::Execute;
+        (&mut self.created).add_rule(PathBeneath::new(place, rights))?;
+        Ok(())
+    }
+
     /// Ends the construction. `None` when the kernel has no Landlock.
     pub fn finish(self) -> Option<Ruleset> {
         let scoped = self.scoped;

@@ -11,6 +11,7 @@ pub mod command;
 pub mod descriptors;
 pub mod interrupt;
 pub mod landlock;
+pub mod lease;
 pub mod listener;
 pub mod memory;
 pub mod namespace;

@@ -47,6 +47,7 @@ fn explanation(args: &ExplainArgs, command: &[OsString]) -> Result<String, Failu
     text.push_str(&ports(&plan, &args.flags));
     text.push_str(&root(&plan));
     text.push_str(&files(&plan, home.as_deref()));
+    text.push_str(&super::limits::explained(&plan));
     text.push_str(&always(&kernel, plan.policy(), args.flags.kernel_only));
     text.push_str(&notes(args, command, &plan));
     Ok(text)
@@ -187,8 +188,9 @@ fn files(plan: &Plan, home: Option<&Path>) -> String {
             Origin::Temporary => "$TMPDIR".to_owned(),
             _ => shown(&grant.path),
         };
-        text.push_str(&format!("  {:6}  {path}  ({})\n", access(grant.access), origin(grant)));
+        text.push_str(&format!("  {:6}  {path}  ({})\n", access(grant.access), origin_and_execution(grant)));
     }
+    text.push_str(&super::limits::denied(plan));
     for (path, why) in hidden(plan, home) {
         text.push_str(&format!("  hidden  {}  ({why})\n", shown(&path)));
     }
@@ -231,10 +233,16 @@ fn access(access: FileAccess) -> &'static str {
     }
 }
 
+fn origin_and_execution(grant: &Grant) -> String {
+    let execution = if grant.executable { "" } else { "; not to execute" };
+    origin(grant).to_owned() + execution
+}
+
 fn origin(grant: &Grant) -> &'static str {
     match (grant.origin, grant.access) {
         (Origin::Flag, FileAccess::Read) => "-r",
         (Origin::Flag, _) => "-w",
+        (Origin::ExecuteFlag, _) => "-x",
         (Origin::Base, _) => "base",
         (Origin::WorkingDirectory, _) => "working directory",
         (Origin::Installation, _) => "installation of the command",

@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod inspect;
+mod limits;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod tell;

@@ -78,7 +78,9 @@ impl Subject {
         let flags = rustix::fs::fcntl_getfl(&handle)?;
         let writes = matches!(flags & OFlags::ACCMODE, OFlags::WRONLY | OFlags::RDWR);
         Ok(Subject {
-            below_writable: !of_control && cx.writable.iter().any(|root| real_path.starts_with(root)),
+            below_writable: !of_control
+                && cx.writable.iter().any(|root| real_path.starts_with(root))
+                && cx.holes.leave(handle.as_fd())?,
             of_control,
             open_for_writing: named_by == NamedBy::Descriptor && writes && !flags.contains(OFlags::PATH),
             device: matches!(kind, FileType::BlockDevice | FileType::CharacterDevice),

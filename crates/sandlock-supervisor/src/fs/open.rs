@@ -1,5 +1,5 @@
-//! The open family, in runs that [serve files](super::served) or show a [`/proc`](super::proc) of their own: those are
-//! given, and everything else is the kernel's.
+//! The open family, in runs that [serve files](super::served), show a [`/proc`](super::proc) of their own, or have
+//! [holes](super::holes) in what is granted: those are given, and everything else is the kernel's.
 //!
 //! A pointer decides what these calls open, and yet they go on in the kernel after the look. That is harmless whatever
 //! the memory says by then: Landlock decides what may be opened, as in runs where nobody looks. What a program gains
@@ -10,6 +10,7 @@ use rustix::fs::{OFlags, ResolveFlags};
 use sandlock_sys::sealed::sealed_file;
 use sandlock_sys::{ChildPtr, memory};
 
+use super::holed;
 use super::path::{self, Base, Follow};
 use super::proc::{self, Wanted};
 use super::served::Served;
@@ -19,14 +20,23 @@ use crate::context::Context;
 /// `open(path, flags, mode)`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn open(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    let opening = Opening::new(Base::WorkingDirectory, call.pointer(0), call.int(1));
-    serve_or_continue(cx, call, opening)
+    let opening = Opening::new(Base::WorkingDirectory, call.pointer(0), call.int(1), call.int(2));
+    open_or_continue(cx, call, opening)
+}
+
+/// `creat(path, mode)`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn creat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC;
+    let opening = Opening::new(Base::WorkingDirectory, call.pointer(0), flags.bits() as i32, call.int(1));
+    open_or_continue(cx, call, opening)
 }
 
 /// `openat(dirfd, path, flags, mode)`.
 pub(crate) fn openat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    let opening = Opening::new(Base::Descriptor(call.descriptor(0)), call.pointer(1), call.int(2));
-    serve_or_continue(cx, call, opening)
+    let opening =
+        Opening::new(Base::Descriptor(call.descriptor(0)), call.pointer(1), call.int(2), call.int(3));
+    open_or_continue(cx, call, opening)
 }
 
 /// `openat2(dirfd, path, how, size)`.
@@ -39,14 +49,14 @@ pub(crate) fn openat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
         return Ok(Done::Continue);
     }
     let [flags, mode, restrictions] = how.map(u64::from_ne_bytes);
-    // The kernel has errors for more flags than there are, and for a mode without a file to make.
-    let (Ok(flags), 0, Some(restrictions)) =
-        (u32::try_from(flags), mode, ResolveFlags::from_bits(restrictions))
+    // The kernel has errors for more flags than there are.
+    let (Ok(flags), Ok(mode), Some(restrictions)) =
+        (i32::try_from(flags), i32::try_from(mode), ResolveFlags::from_bits(restrictions))
     else {
         return Ok(Done::Continue);
     };
     let base = Base::Descriptor(call.descriptor(0));
-    serve_or_continue(cx, call, Opening { restrictions, ..Opening::new(base, call.pointer(1), flags as i32) })
+    open_or_continue(cx, call, Opening { restrictions, ..Opening::new(base, call.pointer(1), flags, mode) })
 }
 
 /// What the caller wants.
@@ -54,13 +64,14 @@ struct Opening {
     base: Base,
     path: ChildPtr,
     flags: OFlags,
+    mode: u32,
     restrictions: ResolveFlags,
 }
 
 impl Opening {
-    fn new(base: Base, path: ChildPtr, flags: i32) -> Self {
+    fn new(base: Base, path: ChildPtr, flags: i32, mode: i32) -> Self {
         let flags = OFlags::from_bits_retain(flags as u32);
-        Opening { base, path, flags, restrictions: ResolveFlags::empty() }
+        Opening { base, path, flags, mode: mode as u32, restrictions: ResolveFlags::empty() }
     }
 
     /// Whether it does nothing but read. What else can be wanted of the machine's file, the kernel answers.
@@ -82,10 +93,7 @@ impl Opening {
     }
 }
 
-fn serve_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<Done, Failure> {
-    if !opening.only_reads() {
-        return Ok(Done::Continue);
-    }
+fn open_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<Done, Failure> {
     let Ok(path) = path::read(call.tid, opening.path) else {
         return Ok(Done::Continue);
     };
@@ -94,16 +102,21 @@ fn serve_or_continue(cx: &Context<'_>, call: &Call, opening: Opening) -> Result<
         && opening.reads()
         && let Ok(Some(served)) = opening.meant(cx, call, &path)
     {
+        cx.holes.of_path(served.path())?.is_area()?;
         let content = served.content(&cx.network.load());
         let file = sealed_file(&served.shown_name(), &content)?;
         return Ok(Done::Descriptor { file, close_on_exec: opening.flags.contains(OFlags::CLOEXEC) });
     }
-    if !cx.needs.own_proc {
-        return Ok(Done::Continue);
+    let only_reads = opening.only_reads();
+    let Opening { base, flags, mode, restrictions, .. } = opening;
+    // What is in /proc, before anybody opens it by its name: see `holed`.
+    if cx.needs.own_proc
+        && only_reads
+        && let Some(done) = proc::open(cx, call, &Wanted { base: &base, path: &path, flags, restrictions })?
+    {
+        return Ok(done);
     }
-    let Opening { base, flags, restrictions, .. } = &opening;
-    let wanted = Wanted { base, path: &path, flags: *flags, restrictions: *restrictions };
-    Ok(proc::open(cx, call, &wanted)?.unwrap_or(Done::Continue))
+    holed::open(cx, call, &holed::Wanted { base: &base, path: &path, flags, mode, restrictions })
 }
 
 /// The flags of whatever a served file is not opened with: writing, making, truncating, directories, handles.

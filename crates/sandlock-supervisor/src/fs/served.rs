@@ -125,7 +125,8 @@ impl<'a> Served<'a> {
         self.name().to_string_lossy().chars().take(60).collect()
     }
 
-    fn path(self) -> &'a Path {
+    /// Its path.
+    pub(crate) fn path(self) -> &'a Path {
         match self {
             Served::Hosts => Path::new("/etc/hosts"),
             Served::Resolver => Path::new("/etc/resolv.conf"),
@@ -199,7 +200,7 @@ fn below_working_directory(tid: Tid, path: &[u8]) -> Vec<u8> {
 }
 
 /// The directory and the last name of a path; `None` when it can mean nothing but a directory.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let (directory, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(0) => (&b"/"[..], &path[1..]),
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -216,7 +217,7 @@ fn same(one: &Stat, other: &Stat) -> bool {
 const SYSTEM: [&str; 9] =
     ["/usr/", "/lib/", "/lib64/", "/lib32/", "/bin/", "/sbin/", "/nix/", "/gnu/", "/sys/"];
 /// `MAXSYMLINKS`.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 
 #[cfg(test)]
 mod tests {

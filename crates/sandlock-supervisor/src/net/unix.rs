@@ -77,7 +77,11 @@ impl Peer {
         let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
         let inode = path::pin(cx, call, &Base::WorkingDirectory, name, path::Follow::Yes)?;
         cx.confirm(call)?;
-        Ok(Self::pathname(inode, name)?)
+        let mut peer = Self::pathname(inode, name)?;
+        if let Peer::Pathname { inode, writable, .. } = &mut peer {
+            *writable = *writable && cx.holes.leave(inode.as_fd())?;
+        }
+        Ok(peer)
     }
 
     fn pathname(inode: OwnedFd, name: &[u8]) -> Result<Self, Errno> {

@@ -4,22 +4,23 @@
 //! The kernel keeps the path as it was written, and shows it to whoever asks where a message came from. So it is bound
 //! by the very bytes that were read, and resolved once more. What it leads to by then is no matter: the name is made
 //! under this process's Landlock domain, which grants no more places to write than the command's, and as the same user.
+//! But for places with holes: there it is bound in the directory that was looked at, by its last name.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::Mode;
 use sandlock_policy::Denied;
-use sandlock_sys::{Errno, Tid};
+use sandlock_sys::Errno;
 
 use super::address::{AF_UNIX, RawAddress};
 use super::unix::{SOCKADDR_UN, SUN_PATH};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::fs::path::{self, Base};
-use crate::task::{inner, tree};
+use crate::fs::umask::Umask;
+use crate::task::inner;
 
 /// Binds a unix socket.
 pub(crate) fn bind(
@@ -54,16 +55,17 @@ fn bind_to_path(
     name: &[u8],
 ) -> Result<(), Failure> {
     // What a program gave up by a Landlock domain of its own must stay given up, and this process is not in it.
-    let caller = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
-    if inner::may_be_in_one(cx, caller) {
-        return Err(Errno::ACCESS.into());
-    }
+    inner::demand_none(cx, call)?;
     let (directory, last) = split(name);
     // Not through the magic links of /proc, which are others to this process.
     let parent = path::pin(cx, call, &Base::WorkingDirectory, directory, path::Follow::Yes)?;
-    let mask = umask_of(call.tid)?;
     let real = real_path(&parent)?;
-    let own_link = path::begins_with_own_link(name, call.tid);
+    if !cx.holes.is_empty() {
+        let end = last.iter().rposition(|byte| *byte != b'/').map_or(0, |end| end + 1);
+        cx.holes.of_entry(parent.as_fd(), &last[..end])?.is_area()?;
+    }
+    // Where places have holes, this process may more than the command: what was looked at is what is bound in.
+    let own_link = path::begins_with_own_link(name, call.tid) || !cx.holes.is_empty();
     let (start, bytes) = if own_link {
         let bytes = [&AF_UNIX.to_ne_bytes()[..], last, &[0]].concat();
         (Some(parent), bytes)
@@ -72,13 +74,12 @@ fn bind_to_path(
     } else {
         (Some(path::open_base(cx, call, &Base::WorkingDirectory)?), address.bytes().to_vec())
     };
-    cx.confirm(call)?;
-    // This thread has both for itself: see `receive`.
-    rustix::process::umask(mask);
+    let mask = Umask::of(cx, call)?;
+    // This thread has a working directory for itself: see `receive`.
     if let Some(start) = start {
         rustix::process::fchdir(start)?;
     }
-    let bound = sandlock_sys::socket::bind(socket.as_fd(), &bytes);
+    let bound = mask.during(|| sandlock_sys::socket::bind(socket.as_fd(), &bytes));
     rustix::process::chdir("/")?;
     match bound {
         // Landlock says the same as the file system does of who may not write there. Where the policy lets it write, it
@@ -103,13 +104,6 @@ fn split(name: &[u8]) -> (&[u8], &[u8]) {
         None if name[0] == b'/' => (b"/", b"."),
         None => (b".", name),
     }
-}
-
-fn umask_of(tid: Tid) -> Result<Mode, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| Failure::Gone)?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
-    Ok(Mode::from_bits_truncate(mask.ok_or(Errno::ACCESS)?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use sandlock_sys::Errno;
 use syscalls::Sysno;
 
 use super::{Needs, Rows, fail};
-use crate::fs::{metadata, open};
+use crate::call::Handler;
+use crate::fs::{entries, metadata, open};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -94,12 +95,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "paths: Landlock decides what they reach",
         &[
-            Sysno::mkdirat,
-            Sysno::mknodat,
-            Sysno::unlinkat,
-            Sysno::renameat2,
-            Sysno::linkat,
-            Sysno::symlinkat,
             Sysno::readlinkat,
             Sysno::faccessat,
             Sysno::faccessat2,
@@ -123,27 +118,12 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     #[cfg(target_arch = "x86_64")]
     rows.allow(
         "paths: Landlock decides what they reach",
-        &[
-            Sysno::stat,
-            Sysno::lstat,
-            Sysno::newfstatat,
-            Sysno::access,
-            Sysno::creat,
-            Sysno::rename,
-            Sysno::renameat,
-            Sysno::mkdir,
-            Sysno::rmdir,
-            Sysno::link,
-            Sysno::unlink,
-            Sysno::symlink,
-            Sysno::readlink,
-            Sysno::mknod,
-            Sysno::ustat,
-        ],
+        &[Sysno::stat, Sysno::lstat, Sysno::newfstatat, Sysno::access, Sysno::readlink, Sysno::ustat],
     )?;
     #[cfg(target_arch = "aarch64")]
-    rows.allow("paths: Landlock decides what they reach", &[Sysno::fstatat, Sysno::renameat])?;
+    rows.allow("paths: Landlock decides what they reach", &[Sysno::fstatat])?;
     open(rows, needs)?;
+    entries(rows, needs)?;
     descriptor_controls(rows, needs)?;
     metadata(rows, needs)?;
     rows.refuse(
@@ -166,7 +146,9 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         (Sysno::openat, 2, open::openat),
     ] {
         let mut clauses = if needs.landlock_truncate { Vec::new() } else { truncating(flags) };
-        if needs.looks_at_open() {
+        if needs.holes && needs.supervised {
+            rows.trap_unless(call, clauses, Action::Trap, handler, WHY_HOLES)?;
+        } else if needs.looks_at_open() {
             let passes = if needs.own_proc { open::NOT_READING } else { open::NOT_ONLY_READING };
             clauses.push(Clause::when([Test::any_bit(flags, passes)], Action::Allow));
             rows.trap_unless(call, clauses, Action::Trap, handler, needs.why_open_is_looked_at())?;
@@ -181,8 +163,9 @@ fn open(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         return rows.refuse(Errno::ACCESS, WHY_NOT_TRUNCATE, &[Sysno::truncate]);
     }
     rows.allow(WHY, &[Sysno::truncate])?;
-    if needs.looks_at_open() {
-        rows.trap(Sysno::openat2, open::openat2, needs.why_open_is_looked_at())
+    if needs.looks_at_open() || (needs.holes && needs.supervised) {
+        let why = if needs.holes { WHY_HOLES } else { needs.why_open_is_looked_at() };
+        rows.trap(Sysno::openat2, open::openat2, why)
     } else {
         rows.allow(WHY, &[Sysno::openat2])
     }
@@ -198,6 +181,42 @@ impl Needs {
     }
 }
 
+/// Names in directories: Landlock's, but where a place that is granted has holes.
+fn entries(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
+    let calls: &[(Sysno, Handler)] = &[
+        (Sysno::mkdirat, entries::mkdirat),
+        (Sysno::mknodat, entries::mknodat),
+        (Sysno::unlinkat, entries::unlinkat),
+        (Sysno::renameat, entries::renameat),
+        (Sysno::renameat2, entries::renameat2),
+        (Sysno::linkat, entries::linkat),
+        (Sysno::symlinkat, entries::symlinkat),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::creat, open::creat),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::mkdir, entries::mkdir),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::mknod, entries::mknod),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::unlink, entries::unlink),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::rmdir, entries::rmdir),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::rename, entries::rename),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::link, entries::link),
+        #[cfg(target_arch = "x86_64")]
+        (Sysno::symlink, entries::symlink),
+    ];
+    for &(call, handler) in calls {
+        match needs.holes && needs.supervised {
+            true => rows.trap(call, handler, WHY_HOLES)?,
+            false => rows.allow("paths: Landlock decides what they reach", &[call])?,
+        }
+    }
+    Ok(())
+}
+
 /// Landlock before version 3 does not see truncation, and O_TRUNC truncates without write access (open(2)).
 fn truncating(flags: u8) -> Vec<Clause> {
     let wants = |mode| {
@@ -210,6 +229,8 @@ fn truncating(flags: u8) -> Vec<Clause> {
 }
 
 const WHY: &str = "opening: Landlock decides";
+const WHY_HOLES: &str =
+    "places that are granted have holes: performed on behalf there. Landlock decides on the rest, as ever";
 const WHY_SERVED: &str = "files of the run's own are served to who reads them: about names, or certificates. Landlock decides on the rest, as ever";
 const WHY_OWN_PROC: &str = "/proc is opened on behalf, for what is the sandbox's own, and files of the run's own are served. Landlock decides on the rest, as ever";
 const WHY_NOT_TRUNCATING: &str =

@@ -4,9 +4,10 @@ use sandlock_filter::{Action, Clause, TableError, Test};
 use sandlock_sys::Errno;
 use syscalls::Sysno;
 
-use super::{Rows, fail};
+use super::{Needs, Rows, fail};
+use crate::task::memory_files;
 
-pub(super) fn rows(rows: &mut Rows) -> Result<(), TableError> {
+pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "the caller's own memory",
         &[
@@ -28,8 +29,6 @@ pub(super) fn rows(rows: &mut Rows) -> Result<(), TableError> {
             Sysno::set_mempolicy,
             Sysno::get_mempolicy,
             Sysno::set_mempolicy_home_node,
-            Sysno::memfd_create,
-            Sysno::memfd_secret,
             Sysno::pkey_mprotect,
             Sysno::pkey_alloc,
             Sysno::pkey_free,
@@ -38,6 +37,22 @@ pub(super) fn rows(rows: &mut Rows) -> Result<(), TableError> {
             Sysno::map_shadow_stack,
         ],
     )?;
+    let without_code = needs.no_code_in_memory_files;
+    if (needs.watches_memory_files || without_code) && needs.supervised {
+        const WHY: &str = "made on behalf: files in memory are kept in sight, or cannot be executed";
+        rows.trap(Sysno::memfd_create, memory_files::create, WHY)?;
+        rows.refuse(Errno::NOSYS, "memory that nobody can see", &[Sysno::memfd_secret])?;
+    } else if without_code {
+        rows.by_registers(
+            Sysno::memfd_create,
+            vec![Clause::when([Test::any_bit(1, MFD_NOEXEC_SEAL), Test::no_bit(1, MFD_EXEC)], Action::Allow)],
+            fail(Errno::ACCESS),
+            "files in memory that cannot be executed",
+        )?;
+        rows.refuse(Errno::NOSYS, "memory that nobody can see", &[Sysno::memfd_secret])?;
+    } else {
+        rows.allow("the caller's own memory", &[Sysno::memfd_create, Sysno::memfd_secret])?;
+    }
     for call in [Sysno::move_pages, Sysno::migrate_pages] {
         rows.by_registers(
             call,
@@ -58,3 +73,7 @@ pub(super) fn rows(rows: &mut Rows) -> Result<(), TableError> {
         ],
     )
 }
+
+/// `include/uapi/linux/memfd.h`, Linux 6.3.
+const MFD_NOEXEC_SEAL: u32 = 8;
+const MFD_EXEC: u32 = 0x10;

@@ -48,6 +48,16 @@ pub struct Needs {
     pub own_proc: bool,
     /// Somebody is asked about executions, but for the command's own, which has this key.
     pub execs_asked: Option<ExecKey>,
+    /// Places that are granted have holes.
+    pub holes: bool,
+    /// There is a limit on processes and threads.
+    pub counts_processes: bool,
+    /// There is a limit on the processors that may be used.
+    pub keeps_processors: bool,
+    /// Files in memory are made so that they cannot be executed.
+    pub no_code_in_memory_files: bool,
+    /// Files in memory are kept in sight.
+    pub watches_memory_files: bool,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
 }
@@ -72,7 +82,7 @@ pub fn table(needs: &Needs) -> Result<Table<Handler>, TableError> {
     let mut rows = Rows { table: Table::new() };
     file::rows(&mut rows, needs)?;
     ipc::rows(&mut rows, needs)?;
-    memory::rows(&mut rows)?;
+    memory::rows(&mut rows, needs)?;
     network::rows(&mut rows, needs)?;
     process::rows(&mut rows, needs)?;
     system::rows(&mut rows)?;

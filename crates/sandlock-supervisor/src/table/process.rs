@@ -7,7 +7,7 @@ use syscalls::Sysno;
 use super::{Binding, Needs, Rows, fail};
 use crate::call::Handler;
 use crate::decision;
-use crate::task::{inner, landlock, others, signals};
+use crate::task::{inner, landlock, others, processes, processors, signals};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -68,8 +68,6 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
         "the caller itself",
         &[
-            Sysno::fork,
-            Sysno::vfork,
             Sysno::getpgrp,
             Sysno::pause,
             Sysno::arch_prctl,
@@ -168,7 +166,7 @@ fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 impl Needs {
     /// Whether files are opened or made on behalf, outside of a domain of the program's own.
     fn remembers_domains(&self) -> bool {
-        self.supervised && (self.own_proc || self.binding == Binding::Performed)
+        self.supervised && (self.own_proc || self.holes || self.binding == Binding::Performed)
     }
 }
 
@@ -192,12 +190,7 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         unshare.push(Clause::when([Test::any_bit(0, CLONE_FILES)], fail(Errno::PERM)));
         close_range.push(Clause::when([Test::any_bit(2, CLOSE_RANGE_UNSHARE)], fail(Errno::INVAL)));
     }
-    rows.by_registers(
-        Sysno::clone,
-        clone,
-        Action::Allow,
-        "no new namespaces; threads share their descriptors where needed",
-    )?;
+    making(rows, needs, clone)?;
     rows.by_registers(Sysno::unshare, unshare, Action::Allow, "no new namespaces")?;
     if close_range.is_empty() {
         rows.allow("descriptors", &[Sysno::close_range])?;
@@ -210,6 +203,22 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         &[Sysno::clone3],
     )?;
     rows.refuse(Errno::PERM, "no other namespaces", &[Sysno::setns])
+}
+
+/// `clone` has decided on its flags before anybody counts.
+fn making(rows: &mut Rows, needs: &Needs, clone: Vec<Clause>) -> Result<(), TableError> {
+    const WHY: &str = "no new namespaces; threads share their descriptors where needed";
+    const WHY_COUNTED: &str = "no new namespaces; and processes and threads are counted";
+    if !(needs.counts_processes && needs.supervised) {
+        #[cfg(target_arch = "x86_64")]
+        rows.allow("the caller itself", &[Sysno::fork, Sysno::vfork])?;
+        return rows.by_registers(Sysno::clone, clone, Action::Allow, WHY);
+    }
+    #[cfg(target_arch = "x86_64")]
+    for call in [Sysno::fork, Sysno::vfork] {
+        rows.trap(call, processes::make, WHY_COUNTED)?;
+    }
+    rows.trap_unless(Sysno::clone, clone, Action::Trap, processes::make, WHY_COUNTED)
 }
 
 fn prctl(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -265,7 +274,9 @@ fn aimed_at_others(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     add(Sysno::sched_setparam, itself(0), others::target_in_first_register)?;
     add(Sysno::sched_setscheduler, itself(0), others::target_in_first_register)?;
     add(Sysno::sched_setattr, itself(0), others::target_in_first_register)?;
-    add(Sysno::sched_setaffinity, itself(0), others::target_in_first_register)?;
+    if !needs.keeps_processors {
+        add(Sysno::sched_setaffinity, itself(0), others::target_in_first_register)?;
+    }
     // A group or a user is more than the sandbox: the launcher shares them.
     let single = |process: u32| {
         vec![
@@ -274,7 +285,18 @@ fn aimed_at_others(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         ]
     };
     add(Sysno::setpriority, single(PRIO_PROCESS), others::target_in_second_register)?;
-    add(Sysno::ioprio_set, single(IOPRIO_WHO_PROCESS), others::target_in_second_register)
+    add(Sysno::ioprio_set, single(IOPRIO_WHO_PROCESS), others::target_in_second_register)?;
+    match (needs.keeps_processors, needs.supervised) {
+        (false, _) => Ok(()),
+        (true, true) => rows.trap(
+            Sysno::sched_setaffinity,
+            processors::set,
+            "only among the processors that the run may use",
+        ),
+        (true, false) => {
+            rows.refuse(Errno::PERM, "the run may use some processors only", &[Sysno::sched_setaffinity])
+        }
+    }
 }
 
 /// Reports success and does nothing.

@@ -21,6 +21,11 @@ const TCP_ONLY: Needs = Needs {
     landlock_truncate: true,
     serves: false,
     own_proc: false,
+    holes: false,
+    counts_processes: false,
+    keeps_processors: false,
+    watches_memory_files: false,
+    no_code_in_memory_files: false,
     thread_handles: true,
     execs_asked: None,
 };
@@ -58,6 +63,11 @@ fn every_need() -> impl Iterator<Item = Needs> {
         own_proc: bits & 2048 != 0,
         // A row of its own, which no other need changes.
         execs_asked: (bits & 2048 != 0).then_some([1, 2, 3]),
+        holes: bits & 1 != 0,
+        counts_processes: bits & 1024 != 0,
+        keeps_processors: bits & 1024 != 0,
+        watches_memory_files: bits & 1024 != 0,
+        no_code_in_memory_files: bits & 1 != 0,
     })
 }
 

@@ -7,6 +7,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use sandlock_sys::Errno;
+
 use super::tree;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
@@ -34,6 +36,16 @@ pub(crate) fn restrict_self(cx: &Context<'_>, call: &Call) -> Result<Done, Failu
 pub(crate) fn adopt(cx: &Context<'_>, _call: &Call) -> Result<Done, Failure> {
     cx.inner_domains.adopts.set(true);
     Ok(Done::Continue)
+}
+
+/// Demands that the caller is in no domain of its own: what it gave up stays given up.
+///
+/// # Errors
+///
+/// EACCES when it may be in one.
+pub(crate) fn demand_none(cx: &Context<'_>, call: &Call) -> Result<(), Failure> {
+    let caller = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
+    if may_be_in_one(cx, caller) { Err(Errno::ACCESS.into()) } else { Ok(()) }
 }
 
 /// Whether a process may be in a domain that something of this run made.

@@ -63,6 +63,9 @@ pub(crate) fn shmget(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let bytes = usize::try_from(size).map_err(|_| Errno::INVAL)?;
     let segment = Segment::make(bytes, flags & OTHER_FLAGS)?;
     let id = segment.id();
+    if let Some(segments) = &cx.limits.memory_segments {
+        segments.keep(id);
+    }
     let mode = (flags & 0o777) as u16;
     segments.insert(id, Kept { _segment: segment, key, size, mode, creator });
     Ok(Done::Value(id.into()))

@@ -41,6 +41,11 @@ pub(crate) fn group_of(tid: i32) -> Option<i32> {
     status_field(tid, "Tgid:")
 }
 
+/// The process that is told of another one's end.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    status_field(pid, "PPid:")
+}
+
 /// A process of the sandbox and its parents, up to the child of this process. `None` for one outside.
 pub(crate) fn lineage(process: i32) -> Option<Vec<i32>> {
     let this = this();
@@ -75,10 +80,6 @@ fn group_in(directory: BorrowedFd<'_>) -> Option<i32> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let status = rustix::fs::openat(directory, "status", flags, Mode::empty()).ok()?;
     field(&std::io::read_to_string(std::fs::File::from(status)).ok()?, "Tgid:")
-}
-
-pub(super) fn parent_of(process: i32) -> Option<i32> {
-    status_field(process, "PPid:")
 }
 
 /// The process group of a process.
@@ -150,7 +151,7 @@ pub fn children() -> Vec<i32> {
 }
 
 /// Reaps what has ended. True when there is no child any more.
-fn reap_all() -> bool {
+pub(crate) fn reap_all() -> bool {
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}

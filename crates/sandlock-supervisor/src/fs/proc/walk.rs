@@ -133,8 +133,13 @@ impl Walk<'_, '_> {
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             return Ok(match &place.within {
                 Some(within) if is_of_a_process(within) => Step::Link(Link::Magic),
-                _ => match rustix::fs::readlinkat(&handle, "", Vec::new()) {
-                    Ok(target) => Step::Link(Link::Path(target.into_bytes())),
+                within => match rustix::fs::readlinkat(&handle, "", Vec::new()) {
+                    Ok(target) => {
+                        if within.is_none() && !self.cx.holes.is_empty() {
+                            self.cx.holes.of_entry(place.handle.as_fd(), name)?.is_area()?;
+                        }
+                        Step::Link(Link::Path(target.into_bytes()))
+                    }
                     Err(_) => Step::Nowhere,
                 },
             });

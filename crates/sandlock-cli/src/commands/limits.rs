@@ -1,0 +1,25 @@
+//! What `explain` says of limits, and of files that are denied.
+
+use sandlock_core::{Plan, escape_terminal};
+
+/// Each limit with what keeps it; nothing where there is none.
+pub(super) fn explained(plan: &Plan) -> String {
+    let limits = plan.explain_limits();
+    if limits.is_empty() {
+        return String::new();
+    }
+    let line = |(limit, mechanism): &(String, &str)| format!("  {limit}\n    enforced by  {mechanism}\n");
+    format!("\nlimits\n{}", limits.iter().map(line).collect::<String>())
+}
+
+/// What `--fs-deny` takes away, with what keeps it.
+pub(super) fn denied(plan: &Plan) -> String {
+    let mechanism = match plan.grants().iter().any(|grant| grant.holed) {
+        true => "the supervisor opens what is beside it",
+        false => "nothing grants it",
+    };
+    let line = |path: &std::path::Path| {
+        format!("  denied  {}  (--fs-deny: {mechanism})\n", escape_terminal(&path.to_string_lossy()))
+    };
+    plan.denied_files().map(line).collect()
+}

@@ -1,0 +1,87 @@
+//! Limits on what a run may use up: which the kernel keeps by itself, and which the supervisor keeps.
+
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use sandlock_policy::{Limits, Processors};
+
+use crate::{Plan, PlanError};
+
+/// Limits that are set on the command before it is executed, and that it cannot raise.
+#[derive(Debug, Default)]
+pub(crate) struct KernelLimits {
+    pub(crate) open_files: Option<(u64, u64)>,
+    pub(crate) file_size: Option<u64>,
+    pub(crate) processors: Option<CpuSet>,
+}
+
+impl KernelLimits {
+    /// # Errors
+    ///
+    /// [`PlanError::Limit`] for more than the caller may have itself.
+    pub(crate) fn of(limits: &Limits) -> Result<Self, PlanError> {
+        let open_files = limits.open_files.map(|wanted| {
+            at_most(Resource::Nofile, wanted, format!("--open-files {wanted}")).map(|limit| (limit, limit))
+        });
+        let file_size = limits
+            .file_size
+            .map(|wanted| at_most(Resource::Fsize, wanted.bytes(), format!("--file-size {wanted}")));
+        let processors = limits.processors.as_ref().map(usable);
+        Ok(KernelLimits {
+            open_files: open_files.transpose()?,
+            file_size: file_size.transpose()?,
+            processors: processors.transpose()?,
+        })
+    }
+}
+
+fn at_most(resource: Resource, wanted: u64, flag: String) -> Result<u64, PlanError> {
+    match getrlimit(resource).maximum {
+        Some(hard) if hard < wanted => Err(PlanError::Limit {
+            flag,
+            why: format!("the hard limit of this process is {hard} (see ulimit -H)"),
+        }),
+        _ => Ok(wanted),
+    }
+}
+
+fn usable(processors: &Processors) -> Result<CpuSet, PlanError> {
+    let refused = |why| PlanError::Limit { flag: format!("--cpus {processors}"), why };
+    let own = sched_getaffinity(None).map_err(|errno| refused(errno.to_string()))?;
+    match processors.numbers().find(|number| *number >= CpuSet::MAX_CPU || !own.is_set(*number)) {
+        Some(number) => Err(refused(format!("processor {number} is not one that this process may run on"))),
+        None => Ok(sandlock_supervisor::processor_set(processors)),
+    }
+}
+
+/// A limit that needs the supervisor, as its flag.
+pub(crate) fn of_the_supervisor(limits: &Limits) -> Option<String> {
+    let memory = limits.memory.map(|size| format!("--memory {size}"));
+    memory.or_else(|| limits.processes.map(|number| format!("--processes {number}")))
+}
+
+impl Plan {
+    /// Each limit, and what keeps it on this machine.
+    #[must_use]
+    pub fn explain_limits(&self) -> Vec<(String, &'static str)> {
+        let limits = &self.policy.limits;
+        let supervised = self.needs.supervised;
+        let each = [
+            limits.memory.map(|size| (format!("--memory {size}"), MEMORY)),
+            limits.processes.map(|number| (format!("--processes {number}"), PROCESSES)),
+            limits.open_files.map(|number| (format!("--open-files {number}"), OPEN_FILES)),
+            limits.file_size.map(|size| (format!("--file-size {size}"), FILE_SIZE)),
+            limits.processors.as_ref().map(|processors| {
+                (format!("--cpus {processors}"), if supervised { PROCESSORS } else { PROCESSORS_ALONE })
+            }),
+        ];
+        each.into_iter().flatten().collect()
+    }
+}
+
+const MEMORY: &str =
+    "supervisor: measured by the kernel's accounts of all processes, which are killed when it is more";
+const PROCESSES: &str = "supervisor: counts processes and threads of all at each clone, fork and vfork";
+const OPEN_FILES: &str = "kernel (RLIMIT_NOFILE), for each process";
+const FILE_SIZE: &str = "kernel (RLIMIT_FSIZE), for each file that is written";
+const PROCESSORS: &str = "kernel (sched_setaffinity), and the supervisor for who asks for others";
+const PROCESSORS_ALONE: &str = "kernel (sched_setaffinity); the filter refuses to ask for others";
