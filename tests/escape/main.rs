@@ -48,6 +48,7 @@ mod port_space;
 mod proc_net;
 mod proc_of_others;
 mod process_limit;
+mod process_rules;
 mod processors;
 mod rebinding;
 mod root_files;

@@ -34,6 +34,7 @@ mod paused;
 mod ping;
 mod port_map;
 mod port_space;
+mod process_rules;
 mod root;
 mod segments;
 mod served_files;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sandlock_core::{
-    BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, Log, NetRule, Options, Policy,
-    Publish, UpstreamProxy,
+    BindRule, Credential, Http, HttpAuth, HttpAuthority, HttpHost, HttpRule, Log, NetRule, NetworkRules,
+    Options, Policy, ProcessRules, Publish, UpstreamProxy,
 };
 
 use crate::ask::Asker;
@@ -277,6 +277,21 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "RULE", value_parser = OsStringValueParser::new().try_map(denial),
         help_heading = POLICY)]
     pub(crate) net_deny: Vec<NetRule>,
+    /// Allow a destination to what descends from the execution of a program: EXE=RULE, such as npm=registry.npmjs.org:443.
+    /// What it executes has its rules too, unless that has some of its own. Repeatable.
+    ///
+    /// EXE is a name, looked for in PATH at the start, or an absolute path.
+    #[arg(long = "for", value_name = "EXE=RULE", value_parser = OsStringValueParser::new().try_map(process_rule),
+        help_heading = POLICY)]
+    pub(crate) for_tree: Vec<(String, NetRule)>,
+    /// Allow a destination to a program, and not to what it executes. Repeatable.
+    #[arg(long, value_name = "EXE=RULE", value_parser = OsStringValueParser::new().try_map(process_only_rule),
+        help_heading = POLICY)]
+    pub(crate) for_only: Vec<(String, NetRule)>,
+    /// Refuse a destination to what descends from the execution of a program; with --for-only, to that alone. Repeatable.
+    #[arg(long, value_name = "EXE=RULE", value_parser = OsStringValueParser::new().try_map(process_denial),
+        help_heading = POLICY)]
+    pub(crate) for_deny: Vec<(String, NetRule)>,
     /// Allow binding ports of the command's own, and listening there: [tcp://|udp://]PORTS. Repeatable [default: none,
     /// but for ports that the kernel chooses, without listening].
     ///
@@ -433,6 +448,7 @@ impl PolicyArgs {
         let mut policy = Policy::new();
         policy.network.allow = self.net_allow;
         policy.network.deny = self.net_deny;
+        policy.processes = processes(self.for_tree, self.for_only, self.for_deny);
         policy.bind.allow = self.net_allow_bind;
         policy.bind.deny = self.net_deny_bind;
         policy.ports.remap = self.port_remap;
@@ -537,6 +553,46 @@ fn refused(spec: OsString) -> Result<NetRule, ParseError> {
 fn rule_of(flag: &str, spec: OsString) -> Result<NetRule, ParseError> {
     let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
     Ok(NetRule::parse_flag(flag, &spec)?)
+}
+
+type ProcessRule = (String, NetRule);
+
+fn process_rule(spec: OsString) -> Result<ProcessRule, ParseError> {
+    process_rule_of("--for", spec)
+}
+
+fn process_only_rule(spec: OsString) -> Result<ProcessRule, ParseError> {
+    process_rule_of("--for-only", spec)
+}
+
+fn process_denial(spec: OsString) -> Result<ProcessRule, ParseError> {
+    process_rule_of("--for-deny", spec)
+}
+
+fn process_rule_of(flag: &str, spec: OsString) -> Result<ProcessRule, ParseError> {
+    let spec = spec.into_string().map_err(|_| "a rule is UTF-8 text")?;
+    // No rule has such a sign in it, and a path may.
+    let (exec, rule) =
+        spec.rsplit_once('=').ok_or("it is written EXE=RULE, such as npm=registry.npmjs.org:443")?;
+    if !ProcessRules::names_a_program(exec) {
+        return Err("EXE is a name, looked for in PATH, or an absolute path".into());
+    }
+    Ok((exec.to_owned(), NetRule::parse_flag(flag, rule)?))
+}
+
+fn processes(tree: Vec<ProcessRule>, only: Vec<ProcessRule>, deny: Vec<ProcessRule>) -> Vec<ProcessRules> {
+    let mut all = Vec::new();
+    let granted = tree.into_iter().map(|rule| (rule, true)).chain(only.into_iter().map(|rule| (rule, false)));
+    for ((exec, rule), tree) in granted {
+        let network = NetworkRules { allow: vec![rule], deny: Vec::new() };
+        ProcessRules { exec, tree, network }.add_to(&mut all);
+    }
+    for (exec, rule) in deny {
+        let tree = all.iter().find(|one| one.exec == exec).is_none_or(|one| one.tree);
+        let network = NetworkRules { allow: Vec::new(), deny: vec![rule] };
+        ProcessRules { exec, tree, network }.add_to(&mut all);
+    }
+    all
 }
 
 fn bind_rule(spec: OsString) -> Result<BindRule, ParseError> {
@@ -693,6 +749,25 @@ mod tests {
         assert_eq!((name.as_os_str(), value.as_bytes()), (OsStr::new("A"), &b"\xff=b"[..]));
         assert_eq!(split(b"A=").unwrap().1, OsStr::new(""));
         assert!(split(b"A").is_err() && split(b"=b").is_err() && split(b"").is_err());
+    }
+
+    #[test]
+    fn rules_of_a_program_are_gathered() {
+        let words = ["--for", "npm=a.test:1", "--for-deny", "npm=10.0.0.0/8:*", "--for", "npm=[::1]:2"];
+        let args = run(&[&words[..], &["--for-only", "/x=y/sh=*:3", "--", "true"]].concat());
+        let found =
+            processes(args.flags.policy.for_tree, args.flags.policy.for_only, args.flags.policy.for_deny);
+        let written: Vec<_> = found.iter().flat_map(ProcessRules::written).collect();
+        let expected = [
+            "--for npm=a.test:1",
+            "--for npm=[::1]:2",
+            "--for-deny npm=10.0.0.0/8:*",
+            "--for-only /x=y/sh=*:3",
+        ];
+        assert_eq!(written, expected);
+        for wrong in ["npm", "=a.test:1", "./npm=a.test:1", "npm=a.test"] {
+            assert!(parse(&["sandlock", "run", "--for", wrong, "--", "true"]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

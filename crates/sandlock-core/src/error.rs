@@ -29,6 +29,14 @@ pub enum PlanError {
         #[source]
         source: io::Error,
     },
+    /// A program with network rules of its own.
+    #[error("--for {}: {why}", escape_terminal(.exec))]
+    Process {
+        /// As it was given.
+        exec: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A path of a file rule does not exist or cannot be opened.
     #[error("{flag} {}: the path cannot be opened", shown(.path.as_os_str()))]
     Path {

@@ -110,7 +110,7 @@ fn interpreter(script: &Path) -> Option<OsString> {
 }
 
 /// What the C library uses when there is no `PATH` (`confstr(_CS_PATH)`), with the usual local additions.
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const DEEPEST: usize = 4;
 /// `MAXSYMLINKS`.
 const MOST_LINKS: usize = 40;

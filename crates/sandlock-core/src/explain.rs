@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sandlock_filter::{Action, Errno, Rule};
-use sandlock_policy::{Host, HttpRule, HttpRules, KernelPorts, NetRule, Ports, Protocol};
+use sandlock_policy::{Host, HttpRule, HttpRules, KernelPorts, NetRule, Ports, ProcessRules, Protocol};
 
 use crate::http::Planned;
 use crate::{Event, Plan};
@@ -74,7 +74,20 @@ impl Plan {
             served_by: Vec::new(),
             ..self.explain_rule("--net-deny", rule)
         });
-        allowed.chain(denied).collect()
+        let of_processes = self.policy.processes.iter().flat_map(|one| self.explain_process(one));
+        allowed.chain(denied).chain(of_processes).collect()
+    }
+
+    /// What is enforced for some processes only the supervisor tells apart.
+    fn explain_process(&self, process: &ProcessRules) -> Vec<Explanation> {
+        let allowed = process.network.allow.iter().map(|rule| self.explain_rule("", rule));
+        let denied = process.network.deny.iter().map(|rule| Explanation {
+            mechanisms: vec![Mechanism::Supervisor],
+            served_by: Vec::new(),
+            ..self.explain_rule("", rule)
+        });
+        let explained = allowed.chain(denied).zip(process.written());
+        explained.map(|(explained, rule)| Explanation { rule, ..explained }).collect()
     }
 
     /// Each HTTP rule, and what enforces it on this machine: what is allowed, then what is denied.

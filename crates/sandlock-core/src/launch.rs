@@ -135,7 +135,7 @@ impl Plan {
         let consult = consult.map(|(decisions, run_rules)| {
             Box::new(Naming::new(decisions.clone(), run_rules.clone())) as Box<dyn sandlock_names::Consult>
         });
-        let names = Names::start(rules, self.names.take(), consult)?;
+        let names = Names::start(self.network.all_rules(), self.names.take(), consult)?;
         let proxied = Proxied::start(self.http.take(), names.known())?;
         let listening = decisions
             .map(|((decisions, run_rules), asking)| Listening::start(asking, decisions, run_rules))
@@ -190,6 +190,7 @@ impl Plan {
         let network = std::mem::take(&mut self.network);
         let bind = std::mem::take(&mut self.bind);
         let served = std::mem::take(&mut self.served);
+        let roots = std::mem::take(&mut self.roots);
         let decisions = self.decisions.take().zip(asks);
         let decisions = decisions.map(|(Decisions { asks, patience, .. }, link)| {
             sandlock_supervisor::decision::Decisions { link, asks, patience }
@@ -214,6 +215,7 @@ impl Plan {
             holes,
             limits: self.policy.limits.clone(),
             keep_background: self.keep_background,
+            roots,
         };
         supervise(link, supervisor)
     }
@@ -228,7 +230,7 @@ impl Plan {
             filter: &self.filter,
             wait_killable: self.kernel.wait_killable,
             mask,
-            exec_key: self.needs.execs_asked,
+            exec_key: self.needs.exec_key(),
             open_files: self.limits.open_files,
             file_size: self.limits.file_size,
             processors: self.limits.processors,

@@ -27,6 +27,7 @@ mod limits;
 mod names;
 mod options;
 mod plan;
+mod processes;
 mod published;
 mod root;
 mod rules;
@@ -51,9 +52,9 @@ pub use sandlock_image::{Image, ImageError};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, Limits, LocalPort, Matter, NameRules, NetRule, Policy, PortSpace,
-    Ports, Processors, Protocol, Publish, Question, Resolved, RuleError, RuleErrorKind, Size,
-    escape_terminal,
+    HttpRule, HttpRuleError, HttpRules, Limits, LocalPort, Matter, NameRules, NetRule, NetworkRules, Policy,
+    PortSpace, Ports, ProcessRules, Processors, Protocol, Publish, Question, Resolved, RuleError,
+    RuleErrorKind, Size, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

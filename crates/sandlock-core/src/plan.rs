@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{
-    Base, BindPolicy, FileRules, Host, KernelPorts, NetworkPolicy, NetworkRules, Protocol, Resolved,
-};
+use sandlock_policy::{Base, BindPolicy, FileRules, Host, KernelPorts, NetworkPolicy, Protocol, Resolved};
 use sandlock_supervisor::table::{Binding, Needs, table};
-use sandlock_supervisor::{Handler, Holes, ServedFile};
+use sandlock_supervisor::{Handler, Holes, ServedFile, TreeRoot};
 use sandlock_sys::command::ExecKey;
 use sandlock_sys::landlock::{FileAccess, Ruleset, RulesetBuilder, TcpPorts};
 use sandlock_sys::seccomp::Instruction;
@@ -22,6 +20,7 @@ use crate::grants::{self, Grant};
 use crate::http;
 use crate::limits::KernelLimits;
 use crate::names::Planned;
+use crate::processes;
 use crate::published;
 use crate::root;
 use crate::temporary::Temporary;
@@ -63,6 +62,8 @@ pub struct Plan {
     pub(crate) served: Vec<ServedFile>,
     /// Who is asked, and about what.
     pub(crate) decisions: Option<Decisions>,
+    /// Programs whose descendants have rules of their own.
+    pub(crate) roots: Vec<TreeRoot>,
     /// Whether the network rules may change.
     pub(crate) adjustable: bool,
     /// Where what happens is written down.
@@ -161,9 +162,12 @@ impl Plan {
         if options.kernel_only {
             carried_by_the_kernel_alone(&options, &kernel)?;
         }
-        let names = Planned::resolve(&options, &rules)?;
+        let roots = processes::roots(&options.policy.processes, search.as_deref(), &directory, inside)?;
+        let rules =
+            NetworkPolicy::build(rules, Resolved::new()).with_trees(processes::rules(&options.policy));
+        let names = Planned::resolve(&options, rules.all_rules())?;
         let http = plan_http(&mut options, &directory, &grants, temporary.as_ref(), inside)?;
-        let network = network(rules, names.as_ref(), http.as_ref())?;
+        let network = network(&rules, names.as_ref(), http.as_ref())?;
         let served = http.iter().flat_map(http::Planned::served).cloned().collect::<Vec<_>>();
         if let Some(http) = &http {
             options.environment.adapt(&mut variables, http.variables(), http.secret_variables());
@@ -208,6 +212,7 @@ impl Plan {
             directory: options.directory.as_deref().map(|path| as_string(path.as_os_str())).transpose()?,
             adjustable: options.may_change(),
             log: options.log,
+            roots,
             decisions: options.decisions,
             limits: KernelLimits::of(&options.policy.limits)?,
             inherited: options.inherited,
@@ -306,12 +311,12 @@ fn plan_http(
 }
 
 fn network(
-    rules: NetworkRules,
+    rules: &NetworkPolicy,
     names: Option<&Planned>,
     http: Option<&http::Planned>,
 ) -> Result<NetworkPolicy, PlanError> {
     let resolved = names.map_or_else(Resolved::new, |planned| planned.resolution.names.clone());
-    let mut network = NetworkPolicy::build(rules, resolved);
+    let mut network = rules.with_names(resolved);
     if let Some(listener) = names.and_then(|planned| planned.listener.as_ref()) {
         network = network.with_resolver(listener.local_addr().map_err(PlanError::Listener)?.port());
     }
@@ -334,7 +339,7 @@ fn needs(
     let port_space = options.policy.ports.is_private();
     // Where `open` is looked at anyway, and where there are servers.
     let serves_others = !options.policy.bind.allow.is_empty() || port_space;
-    let serves = serves || network.rules().have_names() || may_change;
+    let serves = serves || network.all_rules().have_names() || may_change;
     let may_bind_udp = !bind.allowed(Protocol::Udp).is_empty();
     let restricted = network.restricts(Protocol::Udp)
         || network.restricts(Protocol::Icmp)
@@ -349,6 +354,7 @@ fn needs(
         icmp: network.uses(Protocol::Icmp) || may_change,
         unix_datagrams: options.policy.unix_datagrams,
         execs_asked: execs.then(exec_key).transpose()?,
+        trees: (!options.policy.processes.is_empty()).then(exec_key).transpose()?,
         // Where to is another port in a port space of the run's own.
         datagrams_checked: restricted
             || may_change
@@ -545,6 +551,9 @@ fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) -> Result<(),
     }
     if let Some(rule) = options.policy.network.deny.first() {
         return needs(format!("--net-deny {rule}"));
+    }
+    if let Some(rule) = options.policy.processes.iter().flat_map(|one| one.written()).next() {
+        return needs(rule);
     }
     for rule in &options.policy.network.allow {
         if rule.host() != &Host::Any {

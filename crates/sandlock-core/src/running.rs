@@ -296,7 +296,8 @@ impl Running {
     fn order_rules(&mut self) {
         if let Some(order) = self.services.rules.as_ref().and_then(RunRules::order) {
             if let Order::Rules { rules, .. } = &order {
-                self.services.names.set_rules(rules);
+                let network = self.plan.network.with_rules(rules.clone());
+                self.services.names.set_rules(network.all_rules());
                 let changes = Changes::between(&self.journal.rules, rules);
                 self.journal.rules = Arc::new(rules.clone());
                 self.control.know_changes(&changes);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     Allowed, Approval, Denied, Destination, Destinations, KernelPorts, NameState, NetRule, Protocol, Resolved,
 };
-use crate::{Host, NetworkRules, Ports};
+use crate::{Host, NetworkRules, Ports, Tree};
 
 /// What the network rules of a run grant. The default grants nothing.
 ///
@@ -20,6 +20,12 @@ pub struct NetworkPolicy {
     names: Resolved,
     resolver: Option<u16>,
     proxy: Option<Arc<Proxy>>,
+    /// The rules of each tree, and, made of them and the run's, what holds in each; at the end, what holds where the tree
+    /// cannot be told.
+    trees: Arc<[NetworkRules]>,
+    of_trees: Vec<NetworkPolicy>,
+    /// What is granted to the run or to any tree, and refused to the run.
+    all: Arc<NetworkRules>,
 }
 
 /// Where a connection goes.
@@ -48,7 +54,7 @@ impl NetworkPolicy {
         let mut policy = NetworkPolicy { names, ..NetworkPolicy::default() };
         rules.allow.iter().for_each(|rule| policy.allowed.add(rule, &policy.names));
         rules.deny.iter().for_each(|rule| policy.denied.add(rule, &policy.names));
-        NetworkPolicy { rules, ..policy }
+        NetworkPolicy { all: Arc::clone(&rules), rules, ..policy }
     }
 
     /// The same rules, with something new known of one name.
@@ -56,29 +62,82 @@ impl NetworkPolicy {
     pub fn with(&self, state: NameState) -> NetworkPolicy {
         let mut names = self.names.clone();
         names.set(state);
-        let proxy = self.proxy.clone();
-        let resolver = self.resolver;
-        NetworkPolicy { resolver, proxy, ..NetworkPolicy::build(Arc::clone(&self.rules), names) }
+        self.rebuilt(Arc::clone(&self.rules), names)
     }
 
     /// Other rules, with what is known of names.
     #[must_use]
     pub fn with_rules(&self, rules: impl Into<Arc<NetworkRules>>) -> NetworkPolicy {
+        self.rebuilt(rules.into(), self.names.clone())
+    }
+
+    /// The same rules, with this known of names.
+    #[must_use]
+    pub fn with_names(&self, names: Resolved) -> NetworkPolicy {
+        self.rebuilt(Arc::clone(&self.rules), names)
+    }
+
+    /// With rules for trees of processes, each besides those of the run.
+    #[must_use]
+    pub fn with_trees(self, trees: impl Into<Arc<[NetworkRules]>>) -> NetworkPolicy {
+        NetworkPolicy { trees: trees.into(), ..self }.grown()
+    }
+
+    /// What holds for a process.
+    #[must_use]
+    pub fn of(&self, tree: Tree) -> &NetworkPolicy {
+        let place = match tree {
+            Tree::Run => return self,
+            Tree::Of(place) => self.of_trees.get(place),
+            Tree::Unknown => None,
+        };
+        place.or(self.of_trees.last()).unwrap_or(self)
+    }
+
+    fn rebuilt(&self, rules: Arc<NetworkRules>, names: Resolved) -> NetworkPolicy {
         let (resolver, proxy) = (self.resolver, self.proxy.clone());
-        NetworkPolicy { resolver, proxy, ..NetworkPolicy::build(rules, self.names.clone()) }
+        let trees = Arc::clone(&self.trees);
+        NetworkPolicy { resolver, proxy, trees, ..NetworkPolicy::build(rules, names) }.grown()
+    }
+
+    /// Makes what holds in trees anew.
+    fn grown(mut self) -> NetworkPolicy {
+        if self.trees.is_empty() {
+            return self;
+        }
+        let (mut all, mut unknown) = (NetworkRules::clone(&self.rules), NetworkRules::clone(&self.rules));
+        let mut rules = Vec::new();
+        for tree in &*self.trees {
+            all.allow.extend_from_slice(&tree.allow);
+            unknown.deny.extend_from_slice(&tree.deny);
+            let mut here = NetworkRules::clone(&self.rules);
+            here.allow.extend_from_slice(&tree.allow);
+            here.deny.extend_from_slice(&tree.deny);
+            rules.push(here);
+        }
+        rules.push(unknown);
+        let (resolver, proxy) = (self.resolver, &self.proxy);
+        let policy = |rules| NetworkPolicy {
+            resolver,
+            proxy: proxy.clone(),
+            ..NetworkPolicy::build(rules, self.names.clone())
+        };
+        self.of_trees = rules.into_iter().map(policy).collect();
+        self.all = Arc::new(all);
+        self
     }
 
     /// Connections to [`RESOLVER`] go to this TCP port of 127.0.0.1.
     #[must_use]
     pub fn with_resolver(self, port: u16) -> NetworkPolicy {
-        NetworkPolicy { resolver: Some(port), ..self }
+        NetworkPolicy { resolver: Some(port), ..self }.grown()
     }
 
     /// Connections to these TCP ports go to the proxy: to the port `v4` of 127.0.0.1, or `v6` of `[::1]`. UDP to the same
     /// ports, which is QUIC, is refused whatever grants it.
     #[must_use]
     pub fn with_proxy(self, ports: BTreeSet<u16>, v4: u16, v6: Option<u16>) -> NetworkPolicy {
-        NetworkPolicy { proxy: Some(Arc::new(Proxy { ports, v4, v6 })), ..self }
+        NetworkPolicy { proxy: Some(Arc::new(Proxy { ports, v4, v6 })), ..self }.grown()
     }
 
     /// Whether traffic to `destination` is allowed.
@@ -172,7 +231,7 @@ impl NetworkPolicy {
     #[must_use]
     pub fn kernel_tcp_ports(&self) -> KernelPorts {
         let mut ports = KernelPorts::default();
-        let tcp = self.rules.allow.iter().filter(|rule| rule.protocol() == Protocol::Tcp);
+        let tcp = self.all.allow.iter().filter(|rule| rule.protocol() == Protocol::Tcp);
         tcp.for_each(|rule| ports.extend(rule.ports()));
         ports
     }
@@ -180,7 +239,7 @@ impl NetworkPolicy {
     /// Whether some rule allows something of this protocol.
     #[must_use]
     pub fn uses(&self, protocol: Protocol) -> bool {
-        self.rules.allow.iter().any(|rule| rule.protocol() == protocol)
+        self.all.allow.iter().any(|rule| rule.protocol() == protocol)
     }
 
     /// Whether the protocol is used and not everything is allowed: its destinations have to be looked at.
@@ -188,7 +247,8 @@ impl NetworkPolicy {
     pub fn restricts(&self, protocol: Protocol) -> bool {
         let denies = self.rules.deny.iter().any(|rule| rule.protocol() == protocol);
         let intercepts = protocol != Protocol::Icmp && self.proxy.is_some();
-        self.uses(protocol) && (denies || intercepts || !self.allowed(protocol).is_everything())
+        let differs = !self.trees.is_empty();
+        self.uses(protocol) && (differs || denies || intercepts || !self.allowed(protocol).is_everything())
     }
 
     /// The names and addresses that it was built from.
@@ -197,7 +257,13 @@ impl NetworkPolicy {
         &self.names
     }
 
-    /// The rules that it was built from.
+    /// What is granted to the run or to any tree, and refused to the run.
+    #[must_use]
+    pub fn all_rules(&self) -> &NetworkRules {
+        &self.all
+    }
+
+    /// The rules of the run that it was built from.
     #[must_use]
     pub fn rules(&self) -> &NetworkRules {
         &self.rules
@@ -348,6 +414,33 @@ mod tests {
         assert_eq!(moved.check(to("10.0.0.1", 80)), Err(Denied::Forbidden(to("10.0.0.1", 80))));
         let gone = policy.with(state("api.test", &[], &[]));
         assert!(gone.check(to("10.0.0.1", 80)).is_err());
+    }
+
+    #[test]
+    fn each_tree_has_its_rules_besides_those_of_the_run() {
+        let rules = |allow: &[&str], deny: &[&str]| NetworkRules { allow: parse(allow), deny: parse(deny) };
+        let trees = [rules(&["10.0.0.2:80", "a.test:80"], &[]), rules(&["10.0.0.3:81"], &["10.0.0.1:80"])];
+        let policy = build(&["10.0.0.1:80"], &[]).with_trees(trees);
+        let changed = policy.with_rules(rules(&["10.0.0.1:80"], &["10.0.0.2:80"])).with(state(
+            "a.test",
+            &["10.0.0.4"],
+            &[],
+        ));
+        let reached = |policy: &NetworkPolicy, tree| {
+            let ends = [("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 81), ("10.0.0.4", 80)];
+            ends.map(|(address, port)| policy.of(tree).check(to(address, port)).is_ok())
+        };
+        assert_eq!(reached(&policy, Tree::Run), [true, false, false, false]);
+        assert_eq!(reached(&policy, Tree::Of(0)), [true, true, false, false]);
+        assert_eq!(reached(&policy, Tree::Of(1)), [false, false, true, false]);
+        for unknown in [Tree::Unknown, Tree::Of(7)] {
+            assert_eq!(reached(&policy, unknown), [false; 4]);
+        }
+        assert_eq!(reached(&changed, Tree::Of(0)), [true, false, false, true]);
+        assert_eq!(reached(&changed, Tree::Run), [true, false, false, false]);
+        assert_eq!(policy.kernel_tcp_ports(), KernelPorts::Only([80, 81].into()));
+        assert!(policy.restricts(Protocol::Tcp) && policy.all_rules().have_names());
+        assert!(!policy.rules().have_names());
     }
 
     #[test]

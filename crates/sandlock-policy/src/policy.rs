@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, Limits, NetRule, NetworkRules,
-    PortSpace, RuleError,
+    PortSpace, ProcessRules, RuleError,
 };
 
 /// What a run may do. The default is no network, and the standard base to read.
@@ -37,6 +37,9 @@ pub struct Policy {
     pub limits: Limits,
     /// Unix datagram sockets may be made. Each send that could name a destination must be seen then.
     pub unix_datagrams: bool,
+    /// Network rules for what descends from certain programs, nearest first.
+    #[serde(rename = "process", skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessRules>,
 }
 
 /// How names in rules are understood. The default follows them, and trusts no answer that leads to this machine.
@@ -71,7 +74,8 @@ impl Policy {
     /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
     /// default counts, and `other`'s first.
     pub fn extend(&mut self, other: Policy) {
-        let Policy { network, bind, ports, http, names, files, limits, unix_datagrams } = other;
+        let Policy { network, bind, ports, http, names, files, limits, unix_datagrams, processes } = other;
+        processes.into_iter().for_each(|one| one.add_to(&mut self.processes));
         self.network.allow.extend(network.allow);
         self.network.deny.extend(network.deny);
         self.bind.allow.extend(bind.allow);

@@ -28,7 +28,7 @@ pub fn hosts_file(image: Option<&str>, policy: &NetworkPolicy) -> String {
             let _ = writeln!(text, "{address} localhost");
         }
     }
-    for (name, _) in names_to_resolve(&policy.rules().allow) {
+    for (name, _) in names_to_resolve(&policy.all_rules().allow) {
         for address in policy.names().addresses(&name) {
             if name != "localhost" || !known(&text, &address.to_string(), &name) {
                 let _ = writeln!(text, "{address} {name}");

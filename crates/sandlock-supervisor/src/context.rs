@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use sandlock_policy::{Allowed, BindPolicy, Denied, Destination, NetworkPolicy, Protocol, Publish};
+use sandlock_policy::{Allowed, BindPolicy, Denied, Destination, NetworkPolicy, Protocol, Publish, Tree};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::Listener;
 use sandlock_sys::pidfd::TaskFd;
@@ -26,6 +26,7 @@ use crate::table::Needs;
 use crate::task::inner::InnerDomains;
 use crate::task::limits::Limited;
 use crate::task::shared_memory::Segments;
+use crate::task::trees::Trees;
 
 /// What every handler is given. Belongs to the receiving thread.
 pub struct Context<'a> {
@@ -60,6 +61,8 @@ pub struct Context<'a> {
     pub(crate) connections: Option<Arc<Connections>>,
     /// In runs where somebody is asked.
     pub(crate) desk: Option<&'a Arc<Desk>>,
+    /// In runs with rules for trees of processes.
+    pub(crate) trees: Option<RefCell<Trees>>,
     groups: RefCell<HashMap<Tid, i32>>,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
@@ -72,6 +75,7 @@ pub(crate) struct Given<'a> {
     pub(crate) writable: &'a [PathBuf],
     pub(crate) served: &'a [ServedFile],
     pub(crate) connections: Option<Arc<Connections>>,
+    pub(crate) trees: Option<Trees>,
 }
 
 impl<'a> Context<'a> {
@@ -102,6 +106,7 @@ impl<'a> Context<'a> {
             segments: RefCell::default(),
             proc_root: OnceCell::new(),
             desk,
+            trees: given.trees.map(RefCell::new),
             groups: RefCell::default(),
             hung_at: Cell::default(),
             tasks: RefCell::default(),
@@ -192,16 +197,35 @@ impl<'a> Context<'a> {
         self.ports.as_ref()?.lock().own(destination)
     }
 
+    /// Whose rules the caller has.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Gone`].
+    pub(crate) fn tree_of(&self, call: &Call) -> Result<Tree, Failure> {
+        let Some(trees) = &self.trees else {
+            return Ok(Tree::Run);
+        };
+        let tree = trees.borrow_mut().of(call.tid).tree();
+        // The number meant this caller while it was looked at.
+        self.confirm(call)?;
+        Ok(tree)
+    }
+
     /// Whether a datagram may be sent, and where it goes then.
     ///
     /// # Errors
     ///
     /// As [`NetworkPolicy::check`].
-    pub(crate) fn check_datagram(&self, destination: Destination) -> Result<Allowed<Destination>, Denied> {
+    pub(crate) fn check_datagram(
+        &self,
+        tree: Tree,
+        destination: Destination,
+    ) -> Result<Allowed<Destination>, Denied> {
         if let Some(own) = self.own(&destination) {
             return Ok(own);
         }
-        let checked = self.network.load().check(destination);
+        let checked = self.network.load().of(tree).check(destination);
         match (&self.ports, checked) {
             (Some(ports), Err(denied)) => ports.lock().own_unbound(&destination).ok_or(denied),
             (_, checked) => checked,

@@ -26,4 +26,5 @@ pub use fs::served::ServedFile;
 pub use supervise::{Supervisor, supervise};
 pub use task::processors::as_set as processor_set;
 pub use task::tree::{children, end_adopted};
+pub use task::trees::TreeRoot;
 pub use waiting::{Turn, Waiting};

@@ -1,8 +1,10 @@
 //! The supervisor's life: confine itself, start the command, keep it company, end the tree.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +36,7 @@ use crate::task::limits::{Lasting, Limited};
 use crate::task::memory::{Meter, Passed};
 use crate::task::pause::Paused;
 use crate::task::tree;
+use crate::task::trees::{TreeRoot, Trees};
 use crate::waiting::{WaitingCall, WaitingCalls};
 
 /// All that a supervisor needs, prepared by the launcher before it forks.
@@ -74,6 +77,8 @@ pub struct Supervisor<'a> {
     pub limits: Limits,
     /// Whether the run goes on until all of its tree has ended, not only the command.
     pub keep_background: bool,
+    /// Programs whose descendants have network rules of their own, in the order of those rules.
+    pub roots: Vec<TreeRoot>,
 }
 
 /// Lives as the supervisor, in a process that was forked for it, and ends that process. `link` is its end of the pair.
@@ -112,7 +117,11 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         holes,
         limits,
         keep_background,
+        roots,
     } = supervisor;
+    // As they are before anything was executed.
+    let program = Path::new(OsStr::from_bytes(command.program.as_bytes())).to_owned();
+    let trees = needs.trees.map(|_| Trees::new(roots, &program));
     let signals = take_signals().map_err(at(Step::Supervisor))?;
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let scope = confine(own_ruleset, launcher)?;
@@ -176,6 +185,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             writable: &writable,
             served: &served,
             connections: known,
+            trees: trees.map(|trees| trees.with_command(pid)),
         };
         let desk = asked_at.as_ref();
         let mut cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
@@ -404,11 +414,12 @@ impl Company<'_> {
     /// Ends the connections that neither a rule nor somebody who was asked grants any more.
     fn cut(&self) {
         let network = self.network.load();
-        let is_approved = |destination: &Destination| {
-            self.desk.as_ref().is_some_and(|desk| desk.approves(*destination))
-                && !network.forbids(*destination)
+        let is_approved = |tree, destination: Destination| {
+            self.desk.as_ref().is_some_and(|desk| desk.approves(destination))
+                && !network.of(tree).forbids(destination)
         };
-        let is_granted = |destination| network.check(destination).is_ok() || is_approved(&destination);
+        let is_granted =
+            |tree, destination| network.of(tree).check(destination).is_ok() || is_approved(tree, destination);
         self.connections.iter().for_each(|connections| connections.cut(is_granted));
     }
 

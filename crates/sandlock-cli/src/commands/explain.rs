@@ -72,6 +72,9 @@ fn network(rules: &[Explanation], policy: &Policy, flags: &RunFlags) -> String {
     if !policy.network.deny.is_empty() {
         text.push_str("  what --net-deny names is refused, whatever allows it\n");
     }
+    if !policy.processes.is_empty() {
+        text.push_str("  what is allowed or refused to a program holds for what descends from it, and needs the supervisor\n");
+    }
     if policy.unix_datagrams {
         text.push_str(
             "  --unix-dgram\n    enforced by  the supervisor: sockets below paths that may be written\n",
@@ -402,6 +405,23 @@ mod tests {
         assert!(rule.lines().next().unwrap().contains("supervisor"), "{text}");
         assert!(text.contains("  every other destination is refused and reported\n"), "{text}");
         assert!(text.contains("note: needs the supervisor for --net-allow 127.0.0.1:8080"), "{text}");
+    }
+
+    #[test]
+    fn rules_for_a_program_need_the_supervisor() {
+        let text = explained(&[
+            "--for",
+            "sh=127.0.0.1:80",
+            "--for-deny",
+            "sh=10.0.0.0/8:*",
+            "--for-only",
+            "env=:81",
+        ]);
+        for rule in ["--for sh=127.0.0.1:80", "--for-deny sh=10.0.0.0/8:*", "--for-only env=*:81"] {
+            let rule = text.split(&format!("  {rule}\n    enforced by  ")).nth(1).expect(&text);
+            assert!(rule.lines().next().unwrap().contains("supervisor"), "{text}");
+        }
+        assert!(text.contains("holds for what descends from it, and needs the supervisor"), "{text}");
     }
 
     #[test]

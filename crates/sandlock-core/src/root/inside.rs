@@ -70,7 +70,7 @@ impl Plan {
         for (path, _) in &files {
             grants.extend(grants::place(path, FileAccess::Read, Origin::Base));
         }
-        let names = self.adjustable || self.network.rules().have_names();
+        let names = self.adjustable || self.network.all_rules().have_names();
         let finish = || -> Result<(), PlanError> {
             check_directory(&around.directory)?;
             self.directory = Some(as_string(around.directory.as_os_str())?);
@@ -93,7 +93,7 @@ impl Plan {
 fn about_names(network: &NetworkPolicy, adjustable: bool) -> Vec<(PathBuf, Vec<u8>)> {
     let hosts = || (PathBuf::from("/etc/hosts"), hosts_file(None, network).into_bytes());
     let resolver = |_| (PathBuf::from("/etc/resolv.conf"), resolver_file().into_bytes());
-    let hosts = (adjustable || network.rules().have_names()).then(hosts);
+    let hosts = (adjustable || network.all_rules().have_names()).then(hosts);
     hosts.into_iter().chain(network.resolver().map(resolver)).collect()
 }
 

@@ -13,7 +13,7 @@ mod port;
 
 use std::time::Duration;
 
-use sandlock_policy::{Approval, Caller, Denied, Destination, LocalPort, Matter, Question, Said};
+use sandlock_policy::{Approval, Caller, Denied, Destination, LocalPort, Matter, Question, Said, Tree};
 use sandlock_sys::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ pub(crate) enum Standing {
 }
 
 /// How traffic to `destination` stands.
-pub(crate) fn standing(cx: &Context<'_>, destination: Destination) -> Standing {
+pub(crate) fn standing(cx: &Context<'_>, tree: Tree, destination: Destination) -> Standing {
     let Some(desk) = cx.desk.as_ref().filter(|desk| desk.asks.destinations) else {
         return Standing::ByRules;
     };
@@ -128,6 +128,7 @@ pub(crate) fn standing(cx: &Context<'_>, destination: Destination) -> Standing {
         return Standing::ByRules;
     }
     let network = cx.network.load();
+    let network = network.of(tree);
     let granted = match network.route(destination) {
         // The run's own resolver is asked about names, each of which is a question of its own.
         Ok(sandlock_policy::Route::Resolver(_)) => return Standing::ByRules,

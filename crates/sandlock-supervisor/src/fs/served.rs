@@ -157,7 +157,8 @@ impl<'a> Served<'a> {
 
     fn all(cx: &Context<'a>) -> impl Iterator<Item = Served<'a>> + use<'a> {
         let network = cx.network.load();
-        let hosts = (network.rules().have_names() || network.resolver().is_some()).then_some(Served::Hosts);
+        let hosts =
+            (network.all_rules().have_names() || network.resolver().is_some()).then_some(Served::Hosts);
         let resolver = network.resolver().map(|_| Served::Resolver);
         hosts.into_iter().chain(resolver).chain(cx.served.iter().map(Served::File))
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::net::sockopt::{self, Timeout};
-use sandlock_policy::{Allowed, Destination, Protocol, Route};
+use sandlock_policy::{Allowed, Destination, Protocol, Route, Tree};
 use sandlock_sys::Errno;
 use sandlock_sys::socket::connect_to_no_family;
 
@@ -83,16 +83,17 @@ fn internet(
         // No rule speaks of it.
         let mut hands = Hands::of_context(cx, &waits);
         hands.connections = None;
-        return go(&hands, socket, form, protocol, Route::Direct(own));
+        return go(&hands, socket, form, protocol, (Tree::Run, Route::Direct(own)));
     }
-    match standing(cx, destination) {
+    let tree = cx.tree_of(call)?;
+    match standing(cx, tree, destination) {
         Standing::ByRules => {
-            let route = cx.network.load().route(destination)?;
-            go(&Hands::of_context(cx, &waits), socket, form, protocol, route)
+            let route = cx.network.load().of(tree).route(destination)?;
+            go(&Hands::of_context(cx, &waits), socket, form, protocol, (tree, route))
         }
         Standing::Approved(approval) => {
-            let route = cx.network.load().approved(destination, approval)?;
-            go(&Hands::of_context(cx, &waits), socket, form, protocol, route)
+            let route = cx.network.load().of(tree).approved(destination, approval)?;
+            go(&Hands::of_context(cx, &waits), socket, form, protocol, (tree, route))
         }
         Standing::Open(matter) => {
             // A connection that stands, or is being made, is answered by the kernel: it was asked about when it began.
@@ -104,21 +105,21 @@ fn internet(
                 }
             }
             let go_on = move |approval, hands: &Hands<'_>| {
-                let route = hands.network.load().approved(destination, approval)?;
-                go(hands, socket, form, protocol, route)
+                let route = hands.network.load().of(tree).approved(destination, approval)?;
+                go(hands, socket, form, protocol, (tree, route))
             };
             decide(cx, call, matter, Box::new(go_on))
         }
     }
 }
 
-/// Connects to where the check said.
+/// Connects to where the check said, by the rules of this tree.
 fn go(
     hands: &Hands<'_>,
     socket: OwnedFd,
     form: Form,
     protocol: Protocol,
-    route: Route,
+    (tree, route): (Tree, Route),
 ) -> Result<Done, Failure> {
     let (destination, mut announcement, way) = match route {
         Route::Direct(destination) => (destination, None, Some(Way::Direct(protocol))),
@@ -143,7 +144,7 @@ fn go(
     let being = hands
         .connections
         .zip(way)
-        .and_then(|(connections, way)| Connections::begin(connections, socket.as_fd(), way));
+        .and_then(|(connections, way)| Connections::begin(connections, socket.as_fd(), tree, way));
     let connect = Connect { socket, destination, form, deadline: None, being };
     let begun = begin(hands, &connect, protocol);
     if let Some(announcement) = announcement

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
-use sandlock_policy::{Destination, Protocol};
+use sandlock_policy::{Destination, Protocol, Tree};
 use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::socket::peer_or_goal;
 use sandlock_sys::{ChildFd, Errno};
@@ -37,6 +37,8 @@ struct Known {
 
 struct Made {
     way: Way,
+    /// By whose rules.
+    tree: Tree,
     at: Instant,
 }
 
@@ -64,14 +66,19 @@ impl Being {
 
 impl Connections {
     /// To be told before the connection is begun: who looks from then on finds it.
-    pub(crate) fn begin(connections: &Arc<Connections>, socket: BorrowedFd<'_>, way: Way) -> Option<Being> {
+    pub(crate) fn begin(
+        connections: &Arc<Connections>,
+        socket: BorrowedFd<'_>,
+        tree: Tree,
+        way: Way,
+    ) -> Option<Being> {
         let inode = inode(socket).ok()?;
         let mut known = connections.known();
         if known.made.len() >= known.most.max(MANY) {
             known.forget_what_is_gone();
         }
         known.cut.remove(&inode);
-        known.made.insert(inode, Made { way, at: Instant::now() });
+        known.made.insert(inode, Made { way, tree, at: Instant::now() });
         drop(known);
         Some(Being { connections: Arc::clone(connections), inode })
     }
@@ -88,7 +95,7 @@ impl Connections {
     }
 
     /// Ends what is not granted. The policy was changed before: calls that began under the old one are waited for.
-    pub(crate) fn cut(&self, is_granted: impl Fn(Destination) -> bool) {
+    pub(crate) fn cut(&self, is_granted: impl Fn(Tree, Destination) -> bool) {
         fence(Ordering::SeqCst);
         let (turn, limit) = (self.turn.load(Ordering::SeqCst), Instant::now() + LONGEST_TURN);
         while turn % 2 == 1 && self.turn.load(Ordering::SeqCst) == turn && Instant::now() < limit {
@@ -103,11 +110,11 @@ impl Connections {
     }
 
     /// Looks at every process once. Says whether something was ended.
-    fn look(&self, is_granted: &impl Fn(Destination) -> bool) -> bool {
+    fn look(&self, is_granted: &impl Fn(Tree, Destination) -> bool) -> bool {
         let mut found = false;
         let mut looked_at = HashSet::new();
         tree::each_socket(|thread, number, inode| {
-            let Some(way) = self.known().made.get(&inode).map(|made| made.way) else {
+            let Some((tree, way)) = self.known().made.get(&inode).map(|made| (made.tree, made.way)) else {
                 return;
             };
             // A number means something else when it was closed since: what is held now is asked what it is.
@@ -130,7 +137,7 @@ impl Connections {
                     .flatten()
                     .map(|peer| Destination::new(protocol, peer.ip(), peer.port())),
             };
-            if destination.is_some_and(|destination| !is_granted(destination)) {
+            if destination.is_some_and(|destination| !is_granted(tree, destination)) {
                 let mut known = self.known();
                 known.cut.insert(inode);
                 known.made.remove(&inode);
@@ -212,11 +219,13 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let way = Way::Direct(Protocol::Tcp);
-        let being = Connections::begin(&connections, stream.as_fd(), way).unwrap();
+        let being = Connections::begin(&connections, stream.as_fd(), Tree::Run, way).unwrap();
         assert!(!being.is_cut());
         let long_ago = Instant::now().checked_sub(JUST_NOW).unwrap();
         let mut known = connections.known();
-        known.made.extend((0..5000).map(|number| (u64::MAX - number, Made { way, at: long_ago })));
+        known
+            .made
+            .extend((0..5000).map(|number| (u64::MAX - number, Made { way, tree: Tree::Run, at: long_ago })));
         known.made.get_mut(&being.inode).unwrap().at = long_ago;
         known.forget_what_is_gone();
         assert_eq!(known.made.keys().collect::<Vec<_>>(), [&being.inode]);

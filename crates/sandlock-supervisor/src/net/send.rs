@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use sandlock_policy::{Destination, Matter};
+use sandlock_policy::{Destination, Matter, Tree};
 use sandlock_sys::{ChildPtr, Errno, memory};
 
 use super::address::{Form, LONGEST, RawAddress};
@@ -52,7 +52,9 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
             let payload = together.then_some(&bytes[name_len..]);
             to_target(target).begin(payload, &|| cx.confirm(call).is_ok())
         }
-        Judged::Open { matter, destination, form } => ask(cx, call, matter, destination, form, to_target),
+        Judged::Open { matter, tree, destination, form } => {
+            ask(cx, call, matter, (tree, destination, form), to_target)
+        }
     }
 }
 
@@ -81,8 +83,8 @@ pub(super) fn send_one(
         move |target| Sending { socket, kind, target, control, tid, parts, flags, done: 0, deadline: None };
     match to {
         Judged::Target(target) => to_target(target).begin(None, &|| cx.confirm(call).is_ok()),
-        Judged::Open { matter, destination, form } if may_be_held => {
-            ask(cx, call, matter, destination, form, to_target)
+        Judged::Open { matter, tree, destination, form } if may_be_held => {
+            ask(cx, call, matter, (tree, destination, form), to_target)
         }
         Judged::Open { .. } => Err(Errno::AGAIN.into()),
     }
@@ -93,12 +95,11 @@ fn ask(
     cx: &Context<'_>,
     call: &Call,
     matter: Matter,
-    destination: Destination,
-    form: Form,
+    (tree, destination, form): (Tree, Destination, Form),
     to_target: impl FnOnce(Target) -> Sending + Send + 'static,
 ) -> Result<Done, Failure> {
     let go_on = move |approval, hands: &Hands<'_>| {
-        let target = Target::approved(&hands.network.load(), destination, form, approval)?;
+        let target = Target::approved(hands.network.load().of(tree), destination, form, approval)?;
         to_target(target).begin(None, hands.caller_waits)
     };
     decide(cx, call, matter, Box::new(go_on))

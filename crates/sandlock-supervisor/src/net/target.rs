@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-use sandlock_policy::{Allowed, Approval, Denied, Destination, Matter, NetworkPolicy, Route};
+use sandlock_policy::{Allowed, Approval, Denied, Destination, Matter, NetworkPolicy, Route, Tree};
 use sandlock_sys::Errno;
 
 use super::address::{AF_UNSPEC, Form, Meaning, RawAddress, socket_address_bytes};
@@ -35,7 +35,7 @@ pub(crate) enum Judged {
     /// This is where the message may go.
     Target(Target),
     /// It is to be asked about.
-    Open { matter: Matter, destination: Destination, form: Form },
+    Open { matter: Matter, tree: Tree, destination: Destination, form: Form },
 }
 
 impl From<Target> for Judged {
@@ -84,13 +84,18 @@ impl Target {
             }
             Socket::Internet { family, protocol } => match name.for_send(family, protocol) {
                 Ok(None | Some(Meaning::Disconnect)) => Target::Connected,
-                Ok(Some(Meaning::Place(destination, form))) => match standing(cx, destination) {
-                    Standing::ByRules => Target::Internet(cx.check_datagram(destination)?, form),
-                    Standing::Approved(approval) => {
-                        Target::approved(&cx.network.load(), destination, form, approval)?
+                Ok(Some(Meaning::Place(destination, form))) => {
+                    let tree = cx.tree_of(call)?;
+                    match standing(cx, tree, destination) {
+                        Standing::ByRules => Target::Internet(cx.check_datagram(tree, destination)?, form),
+                        Standing::Approved(approval) => {
+                            Target::approved(cx.network.load().of(tree), destination, form, approval)?
+                        }
+                        Standing::Open(matter) => {
+                            return Ok(Judged::Open { matter, tree, destination, form });
+                        }
                     }
-                    Standing::Open(matter) => return Ok(Judged::Open { matter, destination, form }),
-                },
+                }
                 Err(errno) => Target::Nowhere(*name, errno),
             },
         };

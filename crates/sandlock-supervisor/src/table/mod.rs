@@ -58,8 +58,18 @@ pub struct Needs {
     pub no_code_in_memory_files: bool,
     /// Files in memory are kept in sight.
     pub watches_memory_files: bool,
+    /// Processes are told apart by what they descend from; the command's own execution has this key.
+    pub trees: Option<ExecKey>,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
+}
+
+impl Needs {
+    /// What the command's own execution is known by.
+    #[must_use]
+    pub fn exec_key(&self) -> Option<ExecKey> {
+        self.execs_asked.or(self.trees).filter(|_| self.supervised)
+    }
 }
 
 /// Who decides on `bind`.

@@ -7,7 +7,7 @@ use syscalls::Sysno;
 use super::{Binding, Needs, Rows, fail};
 use crate::call::Handler;
 use crate::decision;
-use crate::task::{inner, landlock, others, processes, processors, signals};
+use crate::task::{inner, landlock, others, processes, processors, signals, trees};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.allow(
@@ -123,12 +123,18 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 }
 
 fn execs(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    let Some([first, second, third]) = needs.execs_asked.filter(|_| needs.supervised) else {
+    let Some([first, second, third]) = needs.exec_key() else {
         return rows.allow("Landlock decides what may be executed", &[Sysno::execve, Sysno::execveat]);
     };
     const WHY: &str = "somebody is asked about it, and then Landlock decides";
     let the_commands_own = [Test::eq(3, first), Test::eq(4, second), Test::eq(5, third)];
     let own = vec![Clause::when(the_commands_own, Action::Allow)];
+    if needs.trees.is_some() {
+        const WHY: &str =
+            "remembered, since rules are for what a program executes, and then Landlock decides";
+        rows.trap_unless(Sysno::execve, own, Action::Trap, trees::execve, WHY)?;
+        return rows.trap(Sysno::execveat, trees::execveat, WHY);
+    }
     rows.trap_unless(Sysno::execve, own, Action::Trap, decision::execve, WHY)?;
     rows.trap(Sysno::execveat, decision::execveat, WHY)
 }
@@ -164,6 +170,10 @@ fn inner_landlock(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 }
 
 impl Needs {
+    fn tells_trees(&self) -> bool {
+        self.supervised && self.trees.is_some()
+    }
+
     /// Whether files are opened or made on behalf, outside of a domain of the program's own.
     fn remembers_domains(&self) -> bool {
         self.supervised && (self.own_proc || self.holes || self.binding == Binding::Performed)
@@ -206,19 +216,28 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 }
 
 /// `clone` has decided on its flags before anybody counts.
-fn making(rows: &mut Rows, needs: &Needs, clone: Vec<Clause>) -> Result<(), TableError> {
+fn making(rows: &mut Rows, needs: &Needs, mut clone: Vec<Clause>) -> Result<(), TableError> {
     const WHY: &str = "no new namespaces; threads share their descriptors where needed";
     const WHY_COUNTED: &str = "no new namespaces; and processes and threads are counted";
-    if !(needs.counts_processes && needs.supervised) {
+    if needs.counts_processes && needs.supervised {
+        // Both look at whose rules the caller has, and where there are none that costs nothing.
         #[cfg(target_arch = "x86_64")]
-        rows.allow("the caller itself", &[Sysno::fork, Sysno::vfork])?;
-        return rows.by_registers(Sysno::clone, clone, Action::Allow, WHY);
+        for call in [Sysno::fork, Sysno::vfork] {
+            rows.trap(call, processes::make, WHY_COUNTED)?;
+        }
+        return rows.trap_unless(Sysno::clone, clone, Action::Trap, processes::make, WHY_COUNTED);
+    }
+    if needs.tells_trees() {
+        #[cfg(target_arch = "x86_64")]
+        for call in [Sysno::fork, Sysno::vfork] {
+            rows.trap(call, trees::fork, FORKS)?;
+        }
+        clone.push(Clause::when([Test::no_bit(0, CLONE_THREAD)], Action::Trap));
+        return rows.trap_unless(Sysno::clone, clone, Action::Allow, trees::fork, WHY);
     }
     #[cfg(target_arch = "x86_64")]
-    for call in [Sysno::fork, Sysno::vfork] {
-        rows.trap(call, processes::make, WHY_COUNTED)?;
-    }
-    rows.trap_unless(Sysno::clone, clone, Action::Trap, processes::make, WHY_COUNTED)
+    rows.allow("the caller itself", &[Sysno::fork, Sysno::vfork])?;
+    rows.by_registers(Sysno::clone, clone, Action::Allow, WHY)
 }
 
 fn prctl(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
@@ -229,6 +248,10 @@ fn prctl(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
         Clause::when([Test::eq(0, PR_SET_DUMPABLE), Test::eq(1, 0)], fail_with_nothing()),
         Clause::when([Test::eq(0, PR_SCHED_CORE)], fail(Errno::INVAL)),
     ];
+    if needs.tells_trees() {
+        // By PR_SET_MM_MAP a process writes its auxiliary vector anew, by which its image is known.
+        clauses.push(Clause::when([Test::eq(0, PR_SET_MM)], fail(Errno::INVAL)));
+    }
     if needs.remembers_domains() {
         // Who adopts orphans is remembered, as they are no longer known by their parents.
         clauses.push(Clause::when([Test::eq(0, PR_SET_CHILD_SUBREAPER)], Action::Trap));
@@ -304,6 +327,9 @@ fn fail_with_nothing() -> Action {
     Action::Errno(sandlock_filter::Errno(0))
 }
 
+/// The image of whoever makes a process is known by then.
+#[cfg(target_arch = "x86_64")]
+const FORKS: &str = "whose child it will be is known: rules are for what descends from a program";
 /// NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 const CLONE_NEW: u32 =
     0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
@@ -318,6 +344,7 @@ const SIZE_WITH_FILES: u32 = 8;
 /// Linux 5.13.
 const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
 const PR_SET_DUMPABLE: u32 = 4;
+const PR_SET_MM: u32 = 35;
 const PR_SET_CHILD_SUBREAPER: u32 = 36;
 const PR_SCHED_CORE: u32 = 62;
 const PRIO_PROCESS: u32 = 0;

@@ -28,6 +28,7 @@ const TCP_ONLY: Needs = Needs {
     no_code_in_memory_files: false,
     thread_handles: true,
     execs_asked: None,
+    trees: None,
 };
 
 const WITH_UDP: Needs = Needs { udp: true, datagrams_checked: true, ..TCP_ONLY };
@@ -68,6 +69,7 @@ fn every_need() -> impl Iterator<Item = Needs> {
         keeps_processors: bits & 1024 != 0,
         watches_memory_files: bits & 1024 != 0,
         no_code_in_memory_files: bits & 1 != 0,
+        trees: (bits & 512 != 0).then_some([4, 5, 6]),
     })
 }
 

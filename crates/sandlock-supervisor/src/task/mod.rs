@@ -16,4 +16,5 @@ pub(crate) mod shared_memory;
 pub(crate) mod signals;
 mod sockets;
 pub(crate) mod tree;
+pub(crate) mod trees;
 pub(crate) mod who;

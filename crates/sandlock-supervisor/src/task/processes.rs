@@ -72,6 +72,8 @@ fn may_be_making(tid: Tid) -> bool {
 /// `clone(flags, ...)`, `fork()`, `vfork()`. That they go on in the kernel is safe: the filter has decided on the flags,
 /// which are a register.
 pub(crate) fn make(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
+    // An image is judged before it is inherited, in runs with rules for trees of processes.
+    cx.tree_of(call)?;
     let mut processes = cx.limits.processes.borrow_mut();
     let Some(processes) = processes.as_mut() else {
         return Err(Errno::AGAIN.into());
