@@ -41,10 +41,12 @@ fn sockets_of_others_are_in_no_table(lab: &Lab) {
     };
     let numbers = [inode(&tcp), inode(&tcp6), inode(&udp), inode(&udp6), inode(&unix), of_netlink];
 
-    let bare = lab.bare().run("find_in_tables", &numbers);
-    for table in TABLES {
-        bare.expect(&format!("{table} missed"), "");
-    }
+    // The kernel's tables are no snapshots: a line can be passed over while others come and go.
+    let misses_nothing = || {
+        let bare = lab.bare().run("find_in_tables", &numbers);
+        TABLES.iter().all(|table| bare.value(&format!("{table} missed")).is_empty())
+    };
+    assert!((0..20).any(|_| misses_nothing()), "outside they are not found either");
     let out = looked_at(lab).run("find_in_tables", &numbers);
     for table in TABLES {
         out.expect(&format!("{table} found"), "").expect(&format!("{table} failed"), "");
