@@ -201,7 +201,6 @@ impl Running {
                     },
                     Ok(Some(Report::Asking(client))) => self.services.names.announced(client),
                     Ok(Some(Report::Redirected { from, to })) => self.services.proxied.announced(from, to),
-                    // Nobody shows them yet.
                     Ok(Some(Report::Ports(ports))) => self.control.know_ports(ports),
                     Ok(Some(Report::Stopped)) => signal::stop_this_process(),
                     Ok(Some(Report::NotStarted(why))) => return Err(self.not_started(&why)),

@@ -215,12 +215,11 @@ fn namespaces(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     rows.refuse(Errno::PERM, "no other namespaces", &[Sysno::setns])
 }
 
-/// `clone` has decided on its flags before anybody counts.
+/// `clone` has decided on its flags before anybody looks. Who counts looks at whose rules the caller has as well.
 fn making(rows: &mut Rows, needs: &Needs, mut clone: Vec<Clause>) -> Result<(), TableError> {
     const WHY: &str = "no new namespaces; threads share their descriptors where needed";
-    const WHY_COUNTED: &str = "no new namespaces; and processes and threads are counted";
+    const WHY_COUNTED: &str = "no new namespaces; processes and threads are counted, and where rules are for what descends from a program, whose child it will be is known";
     if needs.counts_processes && needs.supervised {
-        // Both look at whose rules the caller has, and where there are none that costs nothing.
         #[cfg(target_arch = "x86_64")]
         for call in [Sysno::fork, Sysno::vfork] {
             rows.trap(call, processes::make, WHY_COUNTED)?;
