@@ -19,6 +19,7 @@ pub mod peer;
 pub mod pidfd;
 pub mod privileges;
 pub mod process;
+pub mod process_stat;
 pub mod sealed;
 pub mod seccomp;
 pub mod segment;

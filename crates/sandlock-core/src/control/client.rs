@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sandlock_sys::peer;
+use sandlock_sys::process_stat::{ProcessStat, start_time};
 
 use super::protocol;
-use super::record::{is_stopped, start_time};
 use super::{Answer, ControlError, Directory, Record, Request};
 
 /// A connection to a run.
@@ -35,7 +35,7 @@ impl Client {
         let listener = peer::of(stream.as_fd()).map_err(|errno| unreachable(errno.into()))?;
         if record.of_a_command {
             continue_it(listener.pid, record.start_time);
-        } else if is_stopped(listener.pid) {
+        } else if ProcessStat::of(listener.pid).is_some_and(|stat| stat.state == 'T') {
             return Err(ControlError::Stopped { name: name.to_owned(), pid: listener.pid });
         }
         Ok(Client { record, stream: BufReader::new(stream) })

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use sandlock_policy::{Policy, Resolved};
 use sandlock_supervisor::message::PortMapping;
+use sandlock_sys::process_stat::start_time;
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
@@ -78,24 +79,6 @@ impl Record {
     pub fn uptime(&self) -> Duration {
         Duration::from_secs(now().as_secs().saturating_sub(self.started))
     }
-}
-
-/// When a process was started; `None` if it is not there.
-pub(super) fn start_time(pid: i32) -> Option<u64> {
-    stat(pid, 19)?.parse().ok()
-}
-
-/// Whether a process was stopped by a signal.
-pub(super) fn is_stopped(pid: i32) -> bool {
-    stat(pid, 0).as_deref() == Some("T")
-}
-
-/// A field of `proc_pid_stat(5)`, counted from the third.
-fn stat(pid: i32, field: usize) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name of the program, which may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(field).map(str::to_owned)
 }
 
 fn now() -> Duration {

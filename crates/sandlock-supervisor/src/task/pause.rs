@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use sandlock_sys::landlock::SignalScope;
+use sandlock_sys::process_stat::{ProcessStat, start_time};
 use sandlock_sys::signal;
 
 use super::tree;
@@ -25,8 +26,7 @@ impl Paused {
         let limit = Instant::now() + LONGEST;
         let mut quiet = 0;
         while quiet < 2 && Instant::now() < limit {
-            let running: Vec<i32> =
-                tree::descendants().into_iter().filter(|pid| !tree::is_stopped(*pid)).collect();
+            let running: Vec<i32> = tree::descendants().into_iter().filter(|pid| runs(*pid)).collect();
             quiet = if running.is_empty() { quiet + 1 } else { 0 };
             match scope {
                 Some(proof) if !running.is_empty() => signal::stop_all_in_scope(proof),
@@ -42,7 +42,7 @@ impl Paused {
     /// Lets those go on that were stopped by this. Children first: a parent that goes on is not to see a stopped one.
     pub(crate) fn go_on(self) {
         for pid in tree::descendants().into_iter().rev() {
-            if !tree::start_time(pid).is_some_and(|start| self.before.contains(&(pid, start))) {
+            if !start_time(pid).is_some_and(|start| self.before.contains(&(pid, start))) {
                 signal::send(pid, signal::CONTINUE);
             }
         }
@@ -50,8 +50,17 @@ impl Paused {
 }
 
 fn stopped() -> HashSet<(i32, u64)> {
-    let stopped = tree::descendants().into_iter().filter(|pid| tree::is_stopped(*pid));
-    stopped.filter_map(|pid| Some((pid, tree::start_time(pid)?))).collect()
+    let stopped = |pid| ProcessStat::of(pid).filter(is_stopped).map(|stat| (pid, stat.start_time));
+    tree::descendants().into_iter().filter_map(stopped).collect()
+}
+
+/// Whether a process neither is stopped nor has ended. What cannot be looked at has.
+fn runs(pid: i32) -> bool {
+    ProcessStat::of(pid).is_some_and(|stat| !is_stopped(&stat))
+}
+
+fn is_stopped(stat: &ProcessStat) -> bool {
+    matches!(stat.state, 'T' | 't' | 'Z' | 'X')
 }
 
 const PAUSE: Duration = Duration::from_micros(200);

@@ -183,25 +183,6 @@ pub(crate) fn each_socket(mut see: impl FnMut(i32, i32, u64)) {
     descendants().into_iter().for_each(|process| sockets::each_of(process, &mut see));
 }
 
-/// Whether a process is stopped, or has ended. What cannot be looked at has.
-pub(crate) fn is_stopped(pid: i32) -> bool {
-    stat(pid).is_none_or(|(state, _)| matches!(state, 'T' | 't' | 'Z' | 'X'))
-}
-
-/// When a process was started, in the kernel's ticks since the machine was.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    stat(pid).map(|(_, started)| started)
-}
-
-/// The state and the start of a process: the third and the 22nd field of `proc_pid_stat(5)`.
-fn stat(pid: i32) -> Option<(char, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name of the program, which may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.nth(18)?.parse().ok()?))
-}
-
 /// The status of a child that ended or stopped, without waiting.
 pub(crate) fn next_change() -> Option<(Pid, rustix::process::WaitStatus)> {
     wait(WaitOptions::NOHANG | WaitOptions::UNTRACED).ok().flatten()

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use sandlock_policy::Tree;
+use sandlock_sys::process_stat::start_time;
 use sandlock_sys::{ChildPtr, Tid};
 
 use super::tree;
@@ -162,7 +163,7 @@ impl Trees {
         };
         let execution = self.executing.get(&process)?;
         // Else it was another process, of the same number.
-        let same = execution.since.is_none() || execution.since == began(process);
+        let same = execution.since.is_none() || execution.since == start_time(process);
         same.then_some((process, execution))
     }
 
@@ -207,8 +208,9 @@ impl Trees {
 
     fn begin(&mut self, process: i32, execution: Execution) {
         if self.executing.len() >= self.most_executing {
-            self.executing
-                .retain(|process, execution| execution.since.is_none() || execution.since == began(*process));
+            self.executing.retain(|process, execution| {
+                execution.since.is_none() || execution.since == start_time(*process)
+            });
             self.most_executing = MOST_EXECUTING.max(2 * self.executing.len());
         }
         self.executing.insert(process, execution);
@@ -259,7 +261,7 @@ fn begin(cx: &Context<'_>, call: &Call, name: ChildPtr, from_directory: bool) ->
     let mut trees = trees.borrow_mut();
     let from = trees.of(call.tid);
     let process = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
-    let since = Some(began(process).ok_or(Failure::Gone)?);
+    let since = Some(start_time(process).ok_or(Failure::Gone)?);
     let before = image_of(call.tid.get());
     cx.confirm(call)?;
     let script = found.and_then(|(id, name)| trees.script(id, &name));
@@ -324,13 +326,6 @@ fn image_of(tid: i32) -> Option<Image> {
     (image[RANDOM] != 0 && image[EXECFN] != 0).then_some(image)
 }
 
-/// When a process began, by the machine's clock.
-fn began(process: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // proc_pid_stat(5): the name, in parentheses, may hold anything.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(STARTTIME_AFTER_NAME)?.parse().ok()
-}
-
 fn id_of(stat: &Stat) -> FileId {
     (stat.st_dev, stat.st_ino)
 }
@@ -339,8 +334,6 @@ fn id_of(stat: &Stat) -> FileId {
 const KEPT: [u64; 6] = [3, 7, 9, 25, 31, 33];
 const RANDOM: usize = 3;
 const EXECFN: usize = 4;
-/// Field 22, where the name is field 2.
-const STARTTIME_AFTER_NAME: usize = 19;
 const AT_FDCWD: i32 = -100;
 /// `BINPRM_BUF_SIZE`.
 const LONGEST_FIRST_LINE: u64 = 256;
@@ -383,7 +376,7 @@ mod tests {
         // Of another process, which had the same number.
         trees.begin(tid, begun(Some(1)));
         assert_eq!(of(&mut trees, tid), Membership::UNKNOWN);
-        trees.begin(tid, begun(began(tid)));
+        trees.begin(tid, begun(start_time(tid)));
         let of_itself = Membership { now: Tree::Of(0), after: Tree::Run, starts: false };
         assert_eq!(of(&mut trees, tid), of_itself);
         assert_eq!((of(&mut trees, tid), trees.executing.len()), (of_itself, 0));
@@ -395,9 +388,9 @@ mod tests {
     #[test]
     fn an_execution_that_failed_changes_nothing() {
         let ((mut child, tid), mut trees) = (sleeping(), trees());
-        trees.begin(tid, begun(began(tid)));
+        trees.begin(tid, begun(start_time(tid)));
         let before = of(&mut trees, tid);
-        let failed = Execution { before: image_of(tid), ..begun(began(tid)) };
+        let failed = Execution { before: image_of(tid), ..begun(start_time(tid)) };
         trees.begin(tid, failed);
         assert_eq!(of(&mut trees, tid), before);
         child.kill().unwrap();
