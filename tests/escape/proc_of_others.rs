@@ -97,12 +97,14 @@ fn a_directory_stays_that_of_its_process(lab: &Lab) {
 }
 
 fn what_was_given_up_is_not_opened_on_behalf(lab: &Lab) {
-    for run in [lab.bare(), looked_at(lab)] {
-        let out = run.run("give_up_proc", lab::NONE);
+    for run in [&(|| lab.bare()) as &dyn Fn() -> lab::Run, &|| looked_at(lab)] {
+        let out = run().run("give_up_proc", lab::NONE);
         for who in ["itself", "child", "orphan", "thread"] {
             out.expect(&format!("{who} before"), "ok").expect(&format!("{who} after"), "EACCES");
         }
         out.expect("parent", "ok").expect("sibling", "ok");
+        let out = run().run("give_up_proc", ["adopted"]);
+        out.expect("adopted before", "ok").expect("adopted after", "EACCES");
     }
     // By the child of another's: refused, as it would not be known any more.
     looked_at(lab).run("give_up_proc", ["clone"]).expect("clone", "EINVAL");
@@ -337,8 +339,36 @@ fn apart(act: impl FnOnce()) {
     raw::wait(child);
 }
 
-/// `give_up_proc [clone]`.
+/// An orphan of one that gave `/proc` up: whoever adopts it did not.
+fn orphan(who: &str) {
+    apart(|| {
+        report(format!("{who} before"), own_status());
+        give_up();
+        let (mut ends, mut done) = ([0i32; 2], [0u8; 1]);
+        raw::call(libc::SYS_pipe2, &[raw::out(&mut ends), 0]).unwrap();
+        apart(|| {
+            let parent = std::process::id();
+            if raw::fork() == 0 {
+                while std::os::unix::process::parent_id() == parent {
+                    std::thread::yield_now();
+                }
+                report(format!("{who} after"), own_status());
+                raw::exit(0);
+            }
+        });
+        raw::close(ends[1]);
+        // The orphan holds the other end.
+        let _ = raw::call(libc::SYS_read, &[ends[0] as usize, raw::out(&mut done), 1]);
+    });
+}
+
+/// `give_up_proc [clone|adopted]`.
 fn give_up_proc(args: &Args) {
+    if args.count() > 0 && args.text(0) == "adopted" {
+        // By a process of the sandbox instead of its supervisor: whose child it was cannot be told.
+        raw::call(libc::SYS_prctl, &[libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0]).unwrap();
+        return orphan("adopted");
+    }
     if args.count() > 0 {
         let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as usize;
         let cloned = raw::call(libc::SYS_clone, &[flags, 0, 0, 0, 0]);
@@ -357,25 +387,7 @@ fn give_up_proc(args: &Args) {
         give_up();
         apart(|| report("child after", own_status()));
     });
-    apart(|| {
-        report("orphan before", own_status());
-        give_up();
-        let (mut ends, mut done) = ([0i32; 2], [0u8; 1]);
-        raw::call(libc::SYS_pipe2, &[raw::out(&mut ends), 0]).unwrap();
-        apart(|| {
-            let parent = std::process::id();
-            if raw::fork() == 0 {
-                while std::os::unix::process::parent_id() == parent {
-                    std::thread::yield_now();
-                }
-                report("orphan after", own_status());
-                raw::exit(0);
-            }
-        });
-        raw::close(ends[1]);
-        // The orphan holds the other end.
-        let _ = raw::call(libc::SYS_read, &[ends[0] as usize, raw::out(&mut done), 1]);
-    });
+    orphan("orphan");
     apart(|| {
         let thread = std::thread::spawn(|| {
             report("thread before", own_status());
