@@ -2,9 +2,8 @@
 //! has checked one address and connected to another.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use lab::{Args, Lab, Rounds, TcpServer, raw, report};
+use lab::{Args, Lab, SwappedAddress, TcpServer, raw, report};
 
 lab::suite! { tests: [a_second_look_does_not_exist], programs: [swap_address] }
 
@@ -27,43 +26,19 @@ fn a_second_look_does_not_exist(lab: &Lab) {
     }
 }
 
-/// `struct sockaddr_in`, with a port that two threads may touch.
-#[repr(C)]
-struct Address {
-    family: u16,
-    port: AtomicU16,
-    ip: [u8; 4],
-    zero: [u8; 8],
-}
-
 /// Connects again and again, while another thread writes now one port, now the other, into the address.
 fn swap_address(args: &Args) {
-    let ports = [args.get::<SocketAddr>(0).port(), args.get::<SocketAddr>(1).port()].map(u16::to_be);
-    let family = libc::AF_INET as u16;
-    let address = Address { family, port: AtomicU16::new(ports[0]), ip: [127, 0, 0, 1], zero: [0; 8] };
-    let port = &address.port;
-    let stop = AtomicBool::new(false);
+    let ports = [args.get::<SocketAddr>(0).port(), args.get::<SocketAddr>(1).port()];
     let (mut first, mut second, mut refused) = (0, 0, 0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                port.store(ports[0], Ordering::Relaxed);
-                std::hint::spin_loop();
-                port.store(ports[1], Ordering::Relaxed);
-                std::hint::spin_loop();
-            }
-        });
-        let rounds = Rounds::begin();
-        while rounds.go_on(first > SHOWN && second + refused > SHOWN) {
-            let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-            match raw::call(libc::SYS_connect, &[socket as usize, raw::at(&address), 16]) {
-                Ok(_) if peer_port(socket).to_be() == ports[0] => first += 1,
-                Ok(_) => second += 1,
-                Err(_) => refused += 1,
-            }
-            raw::close(socket);
+    SwappedAddress::new(ports[0]).race(ports, |address| {
+        let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        match raw::call(libc::SYS_connect, &[socket as usize, raw::at(address), 16]) {
+            Ok(_) if peer_port(socket) == ports[0] => first += 1,
+            Ok(_) => second += 1,
+            Err(_) => refused += 1,
         }
-        stop.store(true, Ordering::Relaxed);
+        raw::close(socket);
+        first > SHOWN && second + refused > SHOWN
     });
     report("first", first);
     report("second", second);

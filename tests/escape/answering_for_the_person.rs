@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-use lab::{Args, Lab, TcpServer, raw, report, shown};
+use lab::{Args, Lab, TcpServer, raw, report, shown, terminal};
 
 lab::suite! {
     tests: [nothing_that_a_program_writes_is_an_answer],
@@ -45,20 +44,6 @@ fn nothing_that_a_program_writes_is_an_answer(lab: &Lab) {
     assert!(server.saw().is_empty(), "{out}");
     run(true).expect("connect", "ok");
     assert_eq!(server.saw().len(), 1);
-}
-
-/// Both ends of a new one.
-fn terminal() -> (File, File) {
-    let ioctl = |file: &File, request: u64, argument: usize| {
-        raw::call(libc::SYS_ioctl, &[file.as_raw_fd() as usize, request as usize, argument]).unwrap()
-    };
-    let master = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
-    ioctl(&master, libc::TIOCSPTLCK, raw::at(&0i32));
-    let mut number = 0i32;
-    ioctl(&master, libc::TIOCGPTN, raw::out(&mut number));
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    (master, options.open(format!("/dev/pts/{number}")).unwrap())
 }
 
 fn leads_a_session(args: &Args) {

@@ -3,9 +3,9 @@
 //! and on every kernel. A port that the kernel chooses is free to bind, and not to listen on.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lab::{Args, Errno, Lab, Rounds, free_port, raw, report, shown};
+use lab::{Args, Errno, Lab, Rounds, SwappedAddress, free_port, raw, report, shown};
 
 lab::suite! {
     tests: [
@@ -174,7 +174,7 @@ fn serve_by_rule(args: &Args) {
         report("bind", shown(raw::bind(socket, &spelled(args))));
     }
     report("listen", shown(raw::call(libc::SYS_listen, &[socket as usize, 1])));
-    report("port", port_of(socket));
+    report("port", raw::port_of(socket));
     std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new()).unwrap();
 }
 
@@ -183,7 +183,7 @@ fn take_port(args: &Args) {
     let family = if args.text(0).starts_with('[') { libc::AF_INET6 } else { libc::AF_INET };
     let socket = raw::socket(family, libc::SOCK_DGRAM, 0).unwrap();
     report("bind", shown(raw::bind(socket, &spelled(args))));
-    report("port", port_of(socket));
+    report("port", raw::port_of(socket));
 }
 
 fn spelled(args: &Args) -> Vec<u8> {
@@ -219,8 +219,8 @@ fn swap_bound_socket(args: &Args) {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        stream += u32::from(port_of(tcp as i32) != 0);
-        datagram += u32::from(port_of(udp) != 0);
+        stream += u32::from(raw::port_of(tcp as i32) != 0);
+        datagram += u32::from(raw::port_of(udp) != 0);
         [target, tcp as i32, udp].into_iter().for_each(raw::close);
     }
     report("stream", stream);
@@ -228,43 +228,20 @@ fn swap_bound_socket(args: &Args) {
     report("refused", refused);
 }
 
-/// `struct sockaddr_in`, with a port that two threads may touch.
-#[repr(C)]
-struct Address {
-    family: u16,
-    port: AtomicU16,
-    ip: [u8; 4],
-    zero: [u8; 8],
-}
-
 /// `swap_bound_port ALLOWED OTHER`: binds again and again, while another thread writes now one, now the other into the address.
 fn swap_bound_port(args: &Args) {
     let (allowed, other): (u16, u16) = (args.get(0), args.get(1));
-    let family = libc::AF_INET as u16;
-    let address = Address { family, port: AtomicU16::new(allowed.to_be()), ip: [127, 0, 0, 1], zero: [0; 8] };
-    let stop = AtomicBool::new(false);
     let (mut bound, mut other_bound, mut refused) = (0, 0, 0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                for port in [allowed, other] {
-                    address.port.store(port.to_be(), Ordering::Relaxed);
-                    std::hint::spin_loop();
-                }
-            }
-        });
-        let rounds = Rounds::begin();
-        while rounds.go_on(bound > SHOWN && other_bound + refused > SHOWN) {
-            let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-            match raw::call(libc::SYS_bind, &[socket as usize, raw::at(&address), 16]) {
-                Ok(_) if port_of(socket) == allowed => bound += 1,
-                Ok(_) => other_bound += 1,
-                Err(Errno(libc::EACCES)) => refused += 1,
-                Err(_) => {}
-            }
-            raw::close(socket);
+    SwappedAddress::new(allowed).race([allowed, other], |address| {
+        let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        match raw::call(libc::SYS_bind, &[socket as usize, raw::at(address), 16]) {
+            Ok(_) if raw::port_of(socket) == allowed => bound += 1,
+            Ok(_) => other_bound += 1,
+            Err(Errno(libc::EACCES)) => refused += 1,
+            Err(_) => {}
         }
-        stop.store(true, Ordering::Relaxed);
+        raw::close(socket);
+        bound > SHOWN && other_bound + refused > SHOWN
     });
     report("allowed", bound);
     report("other", other_bound);
@@ -286,12 +263,6 @@ fn bind_in_a_domain(args: &Args) {
     raw::call(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0]).unwrap();
     raw::call(libc::SYS_landlock_restrict_self, &[ruleset, 0]).unwrap();
     report("inside", bind(path));
-}
-
-fn port_of(socket: i32) -> u16 {
-    let (mut name, mut length) = ([0u8; 28], 28u32);
-    raw::call(libc::SYS_getsockname, &[socket as usize, raw::out(&mut name), raw::out(&mut length)]).unwrap();
-    u16::from_be_bytes([name[2], name[3]])
 }
 
 /// How often each side must have shown before a race counts as run.

@@ -3,9 +3,8 @@
 //! its length, and once. Ports that the kernel chooses are free.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use lab::{Args, Errno, Lab, Rounds, free_port, raw, report, shown};
+use lab::{Args, Errno, Lab, SwappedAddress, free_port, raw, report, shown};
 
 lab::suite! {
     tests: [only_a_free_port_is_bound, a_port_swapped_during_the_call_is_not_bound, no_unix_name_is_made_outside],
@@ -99,48 +98,25 @@ fn bind_and_listen(args: &Args) {
         bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
     }
     report("bind", shown(raw::bind(socket, &bytes)));
-    report("port", port_of(socket));
+    report("port", raw::port_of(socket));
     report("listen", shown(raw::call(libc::SYS_listen, &[socket as usize, 1])));
     std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new()).unwrap();
-}
-
-/// `struct sockaddr_in`, with a port that two threads may touch.
-#[repr(C)]
-struct Address {
-    family: u16,
-    port: AtomicU16,
-    ip: [u8; 4],
-    zero: [u8; 8],
 }
 
 /// `swap_port PORT`: binds again and again, while another thread writes now 0, now the port, into the address.
 fn swap_port(args: &Args) {
     let wanted: u16 = args.get(0);
-    let family = libc::AF_INET as u16;
-    let address = Address { family, port: AtomicU16::new(0), ip: [127, 0, 0, 1], zero: [0; 8] };
-    let stop = AtomicBool::new(false);
     let (mut free, mut bound, mut refused) = (0, 0, 0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                address.port.store(0, Ordering::Relaxed);
-                std::hint::spin_loop();
-                address.port.store(wanted.to_be(), Ordering::Relaxed);
-                std::hint::spin_loop();
-            }
-        });
-        let rounds = Rounds::begin();
-        while rounds.go_on(free > SHOWN && bound + refused > SHOWN) {
-            let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-            match raw::call(libc::SYS_bind, &[socket as usize, raw::at(&address), 16]) {
-                Ok(_) if port_of(socket) == wanted => bound += 1,
-                Ok(_) => free += 1,
-                Err(Errno(libc::EACCES)) => refused += 1,
-                Err(_) => {}
-            }
-            raw::close(socket);
+    SwappedAddress::new(0).race([0, wanted], |address| {
+        let socket = raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        match raw::call(libc::SYS_bind, &[socket as usize, raw::at(address), 16]) {
+            Ok(_) if raw::port_of(socket) == wanted => bound += 1,
+            Ok(_) => free += 1,
+            Err(Errno(libc::EACCES)) => refused += 1,
+            Err(_) => {}
         }
-        stop.store(true, Ordering::Relaxed);
+        raw::close(socket);
+        free > SHOWN && bound + refused > SHOWN
     });
     report("free", free);
     report("bound", bound);
@@ -150,12 +126,6 @@ fn swap_port(args: &Args) {
 fn bind_unix(args: &Args) {
     let socket = raw::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).unwrap();
     report("bind", shown(raw::bind(socket, &raw::unix(args.path(0)))));
-}
-
-fn port_of(socket: i32) -> u16 {
-    let (mut name, mut length) = ([0u8; 28], 28u32);
-    raw::call(libc::SYS_getsockname, &[socket as usize, raw::out(&mut name), raw::out(&mut length)]).unwrap();
-    u16::from_be_bytes([name[2], name[3]])
 }
 
 /// How often each side must have shown before a race counts as run.

@@ -3,9 +3,8 @@
 //! nobody's to grant.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use lab::{Args, Lab, free_port, raw, report, shown};
+use lab::{Args, Lab, SwappedAddress, free_port, raw, report, shown};
 
 lab::suite! {
     tests: [
@@ -70,73 +69,44 @@ fn no_answer_opens_what_a_rule_denies(lab: &Lab) {
     }
 }
 
-/// `struct sockaddr_in`, with a port that two threads may touch.
-#[repr(C)]
-struct Address {
-    family: u16,
-    port: AtomicU16,
-    ip: [u8; 4],
-    zero: [u8; 8],
-}
-
-fn stream() -> i32 {
-    raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap()
-}
-
 fn bind_to(socket: i32, port: u16) -> String {
     shown(raw::bind(socket, &raw::internet(SocketAddr::from(([127, 0, 0, 1], port)))))
 }
 
-fn listen(socket: i32) -> String {
-    shown(raw::call(libc::SYS_listen, &[socket as usize, 8]).map(drop))
-}
-
-fn port_of(socket: i32) -> u16 {
-    let (mut name, mut length) = ([0u8; 16], 16u32);
-    let asked = [socket as usize, raw::out(&mut name), raw::out(&mut length)];
-    raw::call(libc::SYS_getsockname, &asked).unwrap();
-    u16::from_be_bytes([name[2], name[3]])
-}
-
 fn bind_swapped(args: &Args) {
     let ports = [args.get::<u16>(0), args.get::<u16>(1)];
-    let address = Address {
-        family: libc::AF_INET as u16,
-        port: AtomicU16::new(ports[0].to_be()),
-        ip: [127, 0, 0, 1],
-        zero: [0; 8],
-    };
-    let (other, held) = (stream(), stream());
+    let address = SwappedAddress::new(ports[0]);
+    let (other, held) = (raw::stream(), raw::stream());
     let kept = raw::call(libc::SYS_dup, &[held as usize]).unwrap() as i32;
     std::thread::scope(|scope| {
         let call =
             scope.spawn(|| raw::call(libc::SYS_bind, &[held as usize, raw::at(&address), 16]).map(drop));
         std::thread::sleep(std::time::Duration::from_millis(150));
-        address.port.store(ports[1].to_be(), Ordering::SeqCst);
+        address.set(ports[1]);
         raw::call(libc::SYS_dup2, &[other as usize, held as usize]).unwrap();
         report("bind", shown(call.join().unwrap()));
     });
-    report("the other", port_of(other));
-    listen(kept);
-    report("bound", port_of(kept));
+    report("the other", raw::port_of(other));
+    let _ = raw::listen(kept);
+    report("bound", raw::port_of(kept));
     raw::call(libc::SYS_accept, &[kept as usize, 0, 0]).unwrap();
 }
 
 fn listens_by_another_s_yes(args: &Args) {
-    let (bound, unbound, chosen) = (stream(), stream(), stream());
+    let (bound, unbound, chosen) = (raw::stream(), raw::stream(), raw::stream());
     report("bind", bind_to(bound, args.get(0)));
-    report("unbound", listen(unbound));
+    report("unbound", shown(raw::listen(unbound)));
     bind_to(chosen, 0);
-    report("chosen", listen(chosen));
-    report("listen", listen(bound));
+    report("chosen", shown(raw::listen(chosen)));
+    report("listen", shown(raw::listen(bound)));
 }
 
 fn takes_a_port(args: &Args) {
     let to: SocketAddr = args.get(0);
-    let socket = stream();
+    let socket = raw::stream();
     let bound = bind_to(socket, to.port());
     report("bind", &bound);
     if bound == "ok" {
-        report("listen", listen(socket));
+        report("listen", shown(raw::listen(socket)));
     }
 }

@@ -3,9 +3,8 @@
 //! yes to another.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use lab::{Args, Lab, TcpServer, UdpServer, raw, report, shown};
+use lab::{Args, Lab, SwappedAddress, TcpServer, UdpServer, raw, report, shown};
 
 lab::suite! {
     tests: [a_yes_is_for_what_was_asked_about, an_approved_destination_is_no_other],
@@ -53,23 +52,9 @@ fn an_approved_destination_is_no_other(lab: &Lab) {
     run.run("asks_for_two", [asked.rule(), other.rule()]).expect("second", "ok");
 }
 
-/// `struct sockaddr_in`, with a port that two threads may touch.
-#[repr(C)]
-struct Address {
-    family: u16,
-    port: AtomicU16,
-    ip: [u8; 4],
-    zero: [u8; 8],
-}
-
 fn swap_while_held(args: &Args) {
-    let ports = [args.get::<SocketAddr>(1).port(), args.get::<SocketAddr>(2).port()].map(u16::to_be);
-    let address = Address {
-        family: libc::AF_INET as u16,
-        port: AtomicU16::new(ports[0]),
-        ip: [127, 0, 0, 1],
-        zero: [0; 8],
-    };
+    let ports = [args.get::<SocketAddr>(1).port(), args.get::<SocketAddr>(2).port()];
+    let address = SwappedAddress::new(ports[0]);
     let kind = if args.text(0) == "connect" { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
     let socket = raw::socket(libc::AF_INET, kind, 0).unwrap();
     let held = raw::socket(libc::AF_INET, kind, 0).unwrap();
@@ -80,7 +65,7 @@ fn swap_while_held(args: &Args) {
             _ => raw::call(libc::SYS_sendto, &[held as usize, raw::at(b"x"), 1, 0, raw::at(&address), 16]),
         });
         std::thread::sleep(std::time::Duration::from_millis(150));
-        address.port.store(ports[1], Ordering::SeqCst);
+        address.set(ports[1]);
         raw::call(libc::SYS_dup2, &[socket as usize, held as usize]).unwrap();
         report("call", shown(call.join().unwrap()));
     });

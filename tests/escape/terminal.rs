@@ -1,11 +1,9 @@
 //! TIOCSTI types into the terminal: what it leaves there, the shell reads and executes outside when the command has
 //! ended. TIOCLINUX pastes, on a console.
 
-use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 
-use lab::{Args, Errno, Lab, NONE, raw, report, shown};
+use lab::{Args, Errno, Lab, NONE, raw, report, shown, terminal};
 
 lab::suite! { tests: [nothing_is_typed_into_the_terminal], programs: [type_ahead] }
 
@@ -29,17 +27,6 @@ fn nothing_is_typed_into_the_terminal(lab: &Lab) {
 
 fn ioctl(file: RawFd, request: usize, argument: usize) -> Result<usize, Errno> {
     raw::call(libc::SYS_ioctl, &[file as usize, request, argument])
-}
-
-/// Both ends of a new one.
-fn terminal() -> (File, File) {
-    let master = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
-    ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as usize, raw::at(&0i32)).unwrap();
-    let mut number = 0i32;
-    ioctl(master.as_raw_fd(), libc::TIOCGPTN as usize, raw::out(&mut number)).unwrap();
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    (master, options.open(format!("/dev/pts/{number}")).unwrap())
 }
 
 /// On the terminal that is its standard input, as the leader of a session.

@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lab::{Args, Child, Lab, NameServer, TcpServer, UdpServer, Zone, raw, report, shown};
+use lab::{Args, Child, Lab, NameServer, TcpServer, UdpServer, Zone, raw, report, shown, terminal};
 
 lab::suite! {
     tests: [
@@ -84,20 +83,6 @@ impl Seated {
 
 /// Under which number the run gets its terminal.
 const TERMINAL: i32 = 9;
-
-/// Both ends of a new one.
-fn terminal() -> (File, File) {
-    let ioctl = |file: &File, request: u64, argument: usize| {
-        raw::call(libc::SYS_ioctl, &[file.as_raw_fd() as usize, request as usize, argument]).unwrap()
-    };
-    let master = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
-    ioctl(&master, libc::TIOCSPTLCK, raw::at(&0i32));
-    let mut number = 0i32;
-    ioctl(&master, libc::TIOCGPTN, raw::out(&mut number));
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    (master, options.open(format!("/dev/pts/{number}")).unwrap())
-}
 
 /// Leads a session with the terminal, and becomes `sandlock run`.
 fn with_terminal(args: &Args) {

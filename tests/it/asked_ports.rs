@@ -187,34 +187,19 @@ fn datagrams_too(lab: &Lab) {
     }
 }
 
-fn stream() -> i32 {
-    raw::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap()
-}
-
-fn listen(socket: i32) -> String {
-    shown(raw::call(libc::SYS_listen, &[socket as usize, 8]).map(drop))
-}
-
-fn port_of(socket: i32) -> u16 {
-    let (mut name, mut length) = ([0u8; 16], 16u32);
-    let asked = [socket as usize, raw::out(&mut name), raw::out(&mut length)];
-    raw::call(libc::SYS_getsockname, &asked).unwrap();
-    u16::from_be_bytes([name[2], name[3]])
-}
-
 /// `serve ADDRESS [unbound|alone]`: says hello to the first who comes.
 fn serve(args: &Args) {
     let how = if args.count() > 1 { args.text(1) } else { "" };
-    let socket = stream();
+    let socket = raw::stream();
     if how != "unbound" {
         let bound = shown(raw::bind(socket, &raw::internet(args.get::<SocketAddr>(0))));
         report("bind", &bound);
-        report("bound", port_of(socket));
+        report("bound", raw::port_of(socket));
         if bound != "ok" {
             return;
         }
     }
-    let listened = listen(socket);
+    let listened = shown(raw::listen(socket));
     report("listen", &listened);
     if listened != "ok" {
         return;
@@ -229,9 +214,9 @@ fn serve(args: &Args) {
 
 fn serve_twice(args: &Args) {
     for time in ["first", "second"] {
-        let socket = stream();
+        let socket = raw::stream();
         let bound = shown(raw::bind(socket, &raw::internet(args.get::<SocketAddr>(0))));
-        report(time, format!("{bound} {}", listen(socket)));
+        report(time, format!("{bound} {}", shown(raw::listen(socket))));
         raw::close(socket);
     }
 }

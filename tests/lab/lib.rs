@@ -19,7 +19,9 @@ mod rounds;
 mod run;
 mod server;
 mod suite;
+mod swapped;
 mod system;
+mod terminal;
 mod tool;
 mod user;
 
@@ -34,6 +36,8 @@ pub use rounds::Rounds;
 pub use run::{Child, Run};
 pub use server::{Asked, NameServer, Seen, TcpServer, UdpServer, UnixServer, WebServer, Zone};
 pub use suite::{Program, Suite, Test, main};
+pub use swapped::SwappedAddress;
+pub use terminal::terminal;
 pub use tool::tool;
 pub use user::User;
 

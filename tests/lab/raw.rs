@@ -44,6 +44,27 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<RawFd, Errno> {
     call(libc::SYS_socket, &[family as usize, kind as usize, protocol as usize]).map(|fd| fd as RawFd)
 }
 
+/// A TCP socket of IPv4.
+pub fn stream() -> RawFd {
+    socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap()
+}
+
+/// `listen(2)`.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listen(fd: RawFd) -> Result<(), Errno> {
+    call(libc::SYS_listen, &[fd as usize, 8]).map(drop)
+}
+
+/// The port that a socket of IPv4 or IPv6 is bound to.
+pub fn port_of(fd: RawFd) -> u16 {
+    let (mut name, mut length) = ([0u8; 28], 28u32);
+    call(libc::SYS_getsockname, &[fd as usize, out(&mut name), out(&mut length)]).unwrap();
+    u16::from_be_bytes([name[2], name[3]])
+}
+
 /// `connect(2)` with whatever bytes as the address.
 ///
 /// # Errors
