@@ -23,6 +23,7 @@ mod limits;
 mod origin;
 mod prefixed;
 mod proxy;
+mod read_by;
 mod run;
 mod secret;
 mod serve;

@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use sandlock_policy::Malformed;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::activity::Activity;
+use crate::read_by::{ReadBy, Reading};
 use crate::vetter::Vetter;
 
 /// What the reader of a connection and those who answer its requests share.
@@ -43,10 +44,12 @@ impl Gate {
     }
 }
 
-/// A connection of which only vetted requests are read. What is written to it goes out as it is.
+/// A connection of which only vetted requests are read.
+pub(crate) type Vetted<S> = ReadBy<Vetting, S>;
+
+/// How one is read.
 #[derive(Debug)]
-pub(crate) struct Vetted<S> {
-    stream: S,
+pub(crate) struct Vetting {
     gate: Arc<Gate>,
     activity: Arc<Activity>,
 }
@@ -58,18 +61,18 @@ impl<S> Vetted<S> {
         if let Some(room) = gate.lock().vetter.room() {
             room.extend_from_slice(before);
         }
-        (Vetted { stream, gate: Arc::clone(&gate), activity }, gate)
+        (ReadBy { reading: Vetting { gate: Arc::clone(&gate), activity }, stream }, gate)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
+impl<S: AsyncRead + Unpin> Reading<S> for Vetting {
     fn poll_read(
-        self: Pin<&mut Self>,
+        &mut self,
+        stream: &mut S,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let mut inner = this.gate.lock();
+        let mut inner = self.gate.lock();
         loop {
             match inner.vetter.vetted() {
                 Ok([]) => {}
@@ -83,7 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
                 }
             }
-            this.activity.in_head(inner.vetter.is_in_head());
+            self.activity.in_head(inner.vetter.is_in_head());
             if inner.vetter.is_held() {
                 inner.reader = Some(context.waker().clone());
             }
@@ -91,36 +94,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Vetted<S> {
             let Some(room) = inner.vetter.room() else {
                 return Poll::Pending;
             };
-            let reading = pin!(this.stream.read_buf(room));
+            let reading = pin!(stream.read_buf(room));
             if ready!(reading.poll(context))? == 0 {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Vetted<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
