@@ -86,12 +86,7 @@ impl Directory {
     pub(super) fn claim(&self, name: &str) -> Result<UnixListener, Errno> {
         let unfinished = format!("{UNFINISHED}{}.sock", std::process::id());
         let _ = rustix::fs::unlinkat(&self.0, &unfinished, AtFlags::empty());
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
+        let socket = stream_socket()?;
         rustix::net::bind(&socket, &self.address(&unfinished)?)?;
         let made = self.mark_and_move(&socket, &unfinished, name);
         if let Err(errno) = made {
@@ -171,12 +166,7 @@ impl Directory {
         if FileType::from_raw_mode(rustix::fs::fstat(&pinned)?.st_mode) != FileType::Socket {
             return Err(Errno::CONNREFUSED);
         }
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
+        let socket = stream_socket()?;
         let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", pinned.as_raw_fd()))?;
         rustix::net::connect(&socket, &address)?;
         Ok(UnixStream::from(socket))
@@ -246,6 +236,11 @@ fn open_own(path: &Path) -> Result<OwnedFd, Errno> {
         return Err(Errno::PERM);
     }
     Ok(opened)
+}
+
+fn stream_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
 fn record_of(name: &str) -> String {

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
 use sandlock_policy::{Destination, Protocol, Tree};
+use sandlock_sys::ChildFd;
 use sandlock_sys::pidfd::TaskFd;
 use sandlock_sys::socket::peer_or_goal;
-use sandlock_sys::{ChildFd, Errno};
 
+use super::socket::{self, inode};
+use super::socket_table;
 use crate::task::tree;
 
 /// The connections that were made, or begun.
@@ -126,7 +128,7 @@ impl Connections {
             else {
                 return;
             };
-            if self::inode(socket.as_fd()) != Ok(inode) {
+            if socket::inode(socket.as_fd()) != Ok(inode) {
                 return;
             }
             looked_at.insert(inode);
@@ -159,7 +161,7 @@ impl Known {
     /// Forgets the sockets that the kernel does not list any more. One that is being connected at this moment may not be
     /// listed yet.
     fn forget_what_is_gone(&mut self) {
-        let Some(listed) = listed() else {
+        let Some(listed) = socket_table::inodes() else {
             self.most = self.made.len() * 2;
             return;
         };
@@ -178,30 +180,6 @@ fn end(socket: BorrowedFd<'_>) {
     }
 }
 
-fn inode(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
-    rustix::fs::fstat(socket).map(|stat| stat.st_ino)
-}
-
-/// The inodes of all sockets of the internet in this network namespace; `None` when they cannot be had.
-fn listed() -> Option<HashSet<u64>> {
-    let mut all = HashSet::new();
-    for (table, must_be) in
-        [("tcp", true), ("tcp6", false), ("udp", true), ("udp6", false), ("icmp", false), ("icmp6", false)]
-    {
-        match std::fs::read_to_string(format!("/proc/self/net/{table}")) {
-            Ok(text) => all.extend(text.lines().skip(1).filter_map(inode_of_line)),
-            Err(_) if must_be => return None,
-            Err(_) => {}
-        }
-    }
-    Some(all)
-}
-
-/// `inode` is the tenth column: Documentation/networking/proc_net_tcp.rst.
-fn inode_of_line(line: &str) -> Option<u64> {
-    line.split_ascii_whitespace().nth(9)?.parse().ok()
-}
-
 const MANY: usize = 1024;
 const JUST_NOW: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_micros(50);
@@ -211,6 +189,8 @@ const MOST_LOOKS: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use sandlock_sys::Errno;
+
     use super::*;
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) mod sending;
 pub(crate) mod sharing;
 pub(crate) mod socket;
 mod socket_at;
+mod socket_table;
 pub(crate) mod target;
 pub(crate) mod unix;
 mod unix_bind;

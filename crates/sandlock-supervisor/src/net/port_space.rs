@@ -1,12 +1,11 @@
 //! A port space of a run's own: which port of the machine a bind gets, and which sockets are the run's.
 //!
 //! The first socket that is bound to a port gets the same port of the machine if that is free and nobody can come to share
-//! it, else another. Those that
-//! follow get what the first one got, so that the kernel itself says what it says on a bare machine.
+//! it, else another. Those that follow get what the first one got, so that the kernel itself says what it says on a bare machine.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -17,8 +16,9 @@ use super::address::{AF_UNSPEC, RawAddress};
 use super::own_server::OwnServer;
 use super::ports::{Binding, Place, Ports};
 use super::sharing::may_share;
-use super::socket::Family;
+use super::socket::{Family, inode};
 use super::socket_at::SocketDiag;
+use super::socket_table::sockets_in_proc;
 use crate::call::{Done, Failure};
 use crate::decision::Hands;
 use crate::message::{PortMapping, Report};
@@ -305,14 +305,9 @@ fn is_free(
 
 /// Whether no socket is bound to this port there, listening or not.
 fn nobody_has(protocol: Protocol, place: Place, port: u16) -> Result<bool, Errno> {
-    let address = SocketAddr::new(place.address, port);
-    let domain = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let kind = if protocol == Protocol::Tcp { SocketType::STREAM } else { SocketType::DGRAM };
-    let probe = rustix::net::socket_with(domain, kind, SocketFlags::CLOEXEC, None)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&probe, !place.dual)?;
-    }
-    match rustix::net::bind(&probe, &address) {
+    let family = if place.address.is_ipv4() { Family::V4 } else { Family::V6 };
+    let probe = unbound(family, protocol, || Ok(!place.dual))?;
+    match rustix::net::bind(&probe, &SocketAddr::new(place.address, port)) {
         Ok(()) => Ok(true),
         Err(Errno::ADDRINUSE) => Ok(false),
         Err(errno) => Err(errno),
@@ -331,22 +326,31 @@ fn any_free(
     bound_port(probe.as_fd()).ok_or(Errno::ADDRINUSE)
 }
 
-fn probe(socket: BorrowedFd<'_>, family: Family, protocol: Protocol) -> Result<std::os::fd::OwnedFd, Errno> {
+/// A socket as the program's own, but that it shares its port with nobody.
+fn probe(socket: BorrowedFd<'_>, family: Family, protocol: Protocol) -> Result<OwnedFd, Errno> {
+    let probe = unbound(family, protocol, || sockopt::ipv6_v6only(socket))?;
+    // For TCP this means: past connections of before are not in the way. A listener always is.
+    if protocol == Protocol::Tcp && sockopt::socket_reuseaddr(socket)? {
+        sockopt::set_socket_reuseaddr(&probe, true)?;
+    }
+    Ok(probe)
+}
+
+fn unbound(
+    family: Family,
+    protocol: Protocol,
+    v6only: impl FnOnce() -> Result<bool, Errno>,
+) -> Result<OwnedFd, Errno> {
     let domain = match family {
         Family::V4 => AddressFamily::INET,
         Family::V6 => AddressFamily::INET6,
     };
-    let tcp = protocol == Protocol::Tcp;
-    let kind = if tcp { SocketType::STREAM } else { SocketType::DGRAM };
-    let probe = rustix::net::socket_with(domain, kind, SocketFlags::CLOEXEC, None)?;
+    let kind = if protocol == Protocol::Tcp { SocketType::STREAM } else { SocketType::DGRAM };
+    let socket = rustix::net::socket_with(domain, kind, SocketFlags::CLOEXEC, None)?;
     if family == Family::V6 {
-        sockopt::set_ipv6_v6only(&probe, sockopt::ipv6_v6only(socket)?)?;
+        sockopt::set_ipv6_v6only(&socket, v6only()?)?;
     }
-    // For TCP this means: past connections of before are not in the way. A listener always is.
-    if tcp && sockopt::socket_reuseaddr(socket)? {
-        sockopt::set_socket_reuseaddr(&probe, true)?;
-    }
-    Ok(probe)
+    Ok(socket)
 }
 
 /// Binds to the address that was read, with this port.
@@ -384,10 +388,6 @@ fn bound_port(socket: BorrowedFd<'_>) -> Option<u16> {
     Some(address.port()).filter(|port| *port != 0)
 }
 
-fn inode(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
-    Ok(rustix::fs::fstat(socket)?.st_ino)
-}
-
 /// The inode of the socket that takes what comes to an address: a listener, or a datagram socket.
 pub(super) fn listener_at(
     diag: Option<&SocketDiag>,
@@ -403,59 +403,7 @@ pub(super) fn listener_at(
     }
 }
 
-/// The sockets that have a port of the machine, in `/proc`: where they are bound, and their inodes. For TCP those that
-/// listen.
-fn sockets_in_proc(protocol: Protocol, port: u16) -> Vec<(Place, u64)> {
-    let mut found = Vec::new();
-    for file in ["", "6"] {
-        let path = format!("/proc/thread-self/net/{protocol}{file}");
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        found.extend(text.lines().skip(1).filter_map(|line| socket_in_line(line, protocol, port)));
-    }
-    found
-}
-
-/// A line of `/proc/net/tcp` and its like: number, local address, remote address, state, …, inode as the tenth.
-fn socket_in_line(line: &str, protocol: Protocol, port: u16) -> Option<(Place, u64)> {
-    let words: Vec<_> = line.split_ascii_whitespace().collect();
-    let (address, at) = words.get(1)?.split_once(':')?;
-    if u16::from_str_radix(at, 16).ok()? != port || (protocol == Protocol::Tcp && *words.get(3)? != LISTEN) {
-        return None;
-    }
-    let inode = words.get(9)?.parse().ok()?;
-    let mut octets = Vec::new();
-    for word in address.as_bytes().chunks(8) {
-        // Words in the machine's own order.
-        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
-        octets.extend(word.to_ne_bytes());
-    }
-    let address = match octets.len() {
-        4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
-        _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
-    };
-    // Whether it takes IPv4 is not told.
-    let dual = address.is_ipv6() && address.is_unspecified();
-    Some((Place { address: address.to_canonical(), dual }, inode))
-}
-
-const LISTEN: &str = "0A";
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const SWEEP_AT: usize = 1024;
 const MOST_TRIES: usize = 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sockets_are_found_in_proc() {
-        for bound in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
-            let listener = std::net::TcpListener::bind(bound).unwrap();
-            let address = listener.local_addr().unwrap();
-            let found = sockets_in_proc(Protocol::Tcp, address.port());
-            assert_eq!(found.len(), 1, "{bound}");
-            assert_eq!((found[0].0.address, Ok(found[0].1)), (address.ip(), inode(listener.as_fd())));
-        }
-    }
-}

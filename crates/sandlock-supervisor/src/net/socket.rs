@@ -97,3 +97,8 @@ impl Socket {
 
 /// 64 MiB: more than the kernel's own limits for unix datagrams (`net.core.wmem_max`) let through.
 const LONGEST_MESSAGE: usize = 64 << 20;
+
+/// What a socket is known by in the tables of the kernel.
+pub(crate) fn inode(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstat(socket)?.st_ino)
+}
