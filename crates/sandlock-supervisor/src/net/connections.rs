@@ -158,14 +158,17 @@ impl Connections {
 }
 
 impl Known {
-    /// Forgets the sockets that the kernel does not list any more. One that is being connected at this moment may not be
-    /// listed yet.
+    /// Forgets the sockets that the kernel does not list any more, and nobody inside has open: its list can pass over one
+    /// while others come and go, and one that is forgotten would not be cut. One that is being connected at this moment may
+    /// not be listed yet.
     fn forget_what_is_gone(&mut self) {
         let Some(listed) = socket_table::inodes() else {
             self.most = self.made.len() * 2;
             return;
         };
-        self.made.retain(|inode, made| listed.contains(inode) || made.at.elapsed() < JUST_NOW);
+        let open = tree::sockets();
+        let is_there = |inode: &u64| listed.contains(inode) || open.contains(inode);
+        self.made.retain(|inode, made| is_there(inode) || made.at.elapsed() < JUST_NOW);
         self.cut.clear();
         self.most = self.made.len() * 2;
     }
