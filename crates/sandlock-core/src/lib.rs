@@ -22,15 +22,18 @@ mod grants;
 mod http;
 mod journal;
 mod kernel;
+mod kernel_only;
 mod launch;
 mod limits;
 mod names;
+mod needs;
 mod options;
 mod plan;
 mod processes;
 mod published;
 mod root;
 mod rules;
+mod rulesets;
 mod running;
 mod temporary;
 

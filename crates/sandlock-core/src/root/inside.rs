@@ -14,7 +14,7 @@ use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant, Origin};
 use crate::http::Stores;
-use crate::plan::{Shape, bound_ports, rulesets};
+use crate::rulesets::{Shape, bound_ports, rulesets};
 use crate::{Plan, PlanError};
 
 impl Plan {
