@@ -103,6 +103,8 @@ fn other_mistakes_name_the_flag(lab: &Lab) {
     let subcommand =
         word("there is no subcommand \"make\"") + "  hint: to run a command: sandlock run -- make\n";
     says(lab, &["make"], 125, &subcommand);
+    let both = word("--own-proc: / grants the processes of the whole machine");
+    says(lab, &["run", "--own-proc", "-r", "/", "--", "true"], 125, &both);
 }
 
 fn help_and_version_are_no_mistakes(lab: &Lab) {

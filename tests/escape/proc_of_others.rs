@@ -25,6 +25,10 @@ fn looked_at(lab: &Lab) -> lab::Run {
     lab.sandbox().allow("localhost:9").option("--pin-names").write(lab.path("work"))
 }
 
+fn asked_for(lab: &Lab) -> lab::Run {
+    lab.sandbox().option("--own-proc").write(lab.path("work"))
+}
+
 fn nothing_outside_is_opened_by_any_spelling(lab: &Lab) {
     let outsider = lab.outsider("outsider's secret");
     let pid = outsider.pid().to_string();
@@ -32,11 +36,14 @@ fn nothing_outside_is_opened_by_any_spelling(lab: &Lab) {
     bare.expect("failed", "");
     for who in [&pid, "supervisor", "launcher", "1"] {
         looked_at(lab).run("read_by_spellings", [who]).expect("opened", "");
+        asked_for(lab).run("read_by_spellings", [who]).expect("opened", "");
     }
+    let default = lab.sandbox().write(lab.path("work")).run("read_by_spellings", [&pid]);
+    assert!(default.value("opened").contains("status"), "nothing would have to be asked for\n{default}");
 }
 
 fn what_is_of_the_sandbox_is_opened_by_every_spelling(lab: &Lab) {
-    for run in [lab.bare(), looked_at(lab)] {
+    for run in [lab.bare(), looked_at(lab), asked_for(lab), asked_for(lab).option("--bare").read("/usr")] {
         let out = run.run("read_of_child", lab::NONE);
         out.expect("failed", "")
             .expect("own", "ok")

@@ -356,6 +356,10 @@ pub(crate) struct PolicyArgs {
     /// Let nothing be executed that can be written, nor files in memory.
     #[arg(long, help_heading = POLICY)]
     pub(crate) noexec_writable: bool,
+    /// Show the run's own processes and sockets in /proc, and no others [default: in runs with names in rules, or
+    /// that listen].
+    #[arg(long, help_heading = POLICY)]
+    pub(crate) own_proc: bool,
     /// Allow unix datagram sockets: every send is checked then.
     #[arg(long, help_heading = POLICY)]
     pub(crate) unix_dgram: bool,
@@ -464,6 +468,7 @@ impl PolicyArgs {
         policy.files.execute = self.execute;
         policy.files.deny = self.fs_deny;
         policy.files.writable_not_executable = self.noexec_writable;
+        policy.files.own_proc = self.own_proc;
         policy.unix_datagrams = self.unix_dgram;
         if self.bare { policy.bare() } else { policy }
     }

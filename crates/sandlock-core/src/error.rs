@@ -181,6 +181,12 @@ pub enum PlanError {
     /// A flag about files that nothing keeps in a root of the run's own.
     #[error("{0}: it cannot be kept together with --chroot, --image, --mount or --tmpfs yet")]
     NotInRoot(&'static str),
+    /// Somebody asks for a `/proc` of the run's own, and grants the whole of it.
+    #[error("--own-proc: {} grants the processes of the whole machine", shown(.granted.as_os_str()))]
+    OwnProc {
+        /// What is granted.
+        granted: PathBuf,
+    },
     /// What is to be executable can be written.
     #[error(
         "--noexec-writable: what is below {} is to be executable, and {} can be written",

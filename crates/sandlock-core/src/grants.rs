@@ -60,7 +60,7 @@ impl Grant {
         self.path.starts_with("/proc") || self.path.canonicalize().is_ok_and(|real| real.starts_with("/proc"))
     }
 
-    fn holds_proc(&self) -> bool {
+    pub(crate) fn holds_proc(&self) -> bool {
         self.is_in_proc() || self.path.canonicalize().is_ok_and(|real| Path::new("/proc").starts_with(real))
     }
 }

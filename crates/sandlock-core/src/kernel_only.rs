@@ -47,6 +47,9 @@ pub(crate) fn carried_by_the_kernel_alone(options: &Options, kernel: &Kernel) ->
     if let Some(path) = options.policy.files.deny.first() {
         return needs(format!("--fs-deny {}", sandlock_policy::escape_terminal(&path.to_string_lossy())));
     }
+    if options.policy.files.own_proc {
+        return needs("--own-proc".to_owned());
+    }
     if options.keep_background {
         return needs("--keep-background".to_owned());
     }

@@ -7,13 +7,13 @@ use sandlock_policy::{BindPolicy, NetworkPolicy, Protocol};
 use sandlock_supervisor::table::{Binding, Needs};
 use sandlock_sys::command::ExecKey;
 
-use crate::grants::{self, Grant};
+use crate::grants::{self, Grant, Origin};
 use crate::rulesets::MOST_BOUND_PORTS;
 use crate::{Kernel, Options, PlanError};
 
 /// # Errors
 ///
-/// When the kernel has no random numbers.
+/// When the kernel has no random numbers; [`PlanError::OwnProc`].
 pub(crate) fn needs(
     network: &NetworkPolicy,
     bind: &BindPolicy,
@@ -58,9 +58,7 @@ pub(crate) fn needs(
         listening_free: !port_space && !binds_asked && bind.allowed(Protocol::Tcp).is_everything(),
         landlock_truncate: kernel.landlock >= 3,
         serves,
-        own_proc: (serves || serves_others)
-            && !options.kernel_only
-            && grants::only_the_base_grants_proc(grants),
+        own_proc: own_proc(options, serves || serves_others, grants)?,
         holes: grants.iter().any(|grant| grant.holed),
         counts_processes: options.policy.limits.processes.is_some(),
         keeps_processors: options.policy.limits.processors.is_some(),
@@ -68,6 +66,17 @@ pub(crate) fn needs(
         watches_memory_files: options.policy.limits.memory.is_some(),
         thread_handles: kernel.thread_handles,
     })
+}
+
+/// Where `open` is looked at anyway, and where somebody asks for it.
+fn own_proc(options: &Options, looked_at: bool, grants: &[Grant]) -> Result<bool, PlanError> {
+    if options.policy.files.own_proc {
+        return match grants.iter().find(|grant| grant.holds_proc() && grant.origin == Origin::Flag) {
+            Some(grant) => Err(PlanError::OwnProc { granted: grant.path.clone() }),
+            None => Ok(true),
+        };
+    }
+    Ok(looked_at && !options.kernel_only && grants::only_the_base_grants_proc(grants))
 }
 
 fn exec_key() -> Result<ExecKey, PlanError> {

@@ -250,6 +250,8 @@ fn not_kept_in_a_root(rules: &FileRules) -> Option<&'static str> {
         ("--fs-deny", !rules.deny.is_empty()),
         ("-x", !rules.execute.is_empty()),
         ("--noexec-writable", rules.writable_not_executable),
+        // Its processes are the run's own there, and nobody looks at `open`, which could hide sockets.
+        ("--own-proc", rules.own_proc),
     ]
     .into_iter()
     .find_map(|(flag, given)| given.then_some(flag))

@@ -22,6 +22,8 @@ pub struct FileRules {
     pub deny: Vec<PathBuf>,
     /// What may be written cannot be executed.
     pub writable_not_executable: bool,
+    /// In `/proc` there are the run's own processes and sockets, and no others. `open` has to be looked at for that.
+    pub own_proc: bool,
 }
 
 impl FileRules {

@@ -98,6 +98,7 @@ impl Policy {
         self.files.execute.extend(files.execute);
         self.files.deny.extend(files.deny);
         self.files.writable_not_executable |= files.writable_not_executable;
+        self.files.own_proc |= files.own_proc;
         self.limits.extend(limits);
         self.unix_datagrams |= unix_datagrams;
     }
