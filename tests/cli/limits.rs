@@ -3,16 +3,24 @@
 use lab::{Lab, tool};
 
 lab::suite! {
-    tests: [limits_are_explained, denied_files_and_execution_are_explained, what_was_over_a_limit_is_told, values_that_are_none_are_mistakes],
+    tests: [limits_are_explained, denied_files_and_execution_are_explained, what_was_over_a_limit_is_told, values_that_are_none_are_mistakes, a_share_of_processor_time_is_kept_or_refused],
 }
 
 fn limits_are_explained(lab: &Lab) {
     let words = ["-m", "512M", "-P", "20", "--open-files", "64", "--file-size", "1G", "--cpus", "0"];
     let out = lab.sandlock().arguments(["explain"]).arguments(words).output();
     out.expect_code(0);
+    // Whether the kernel keeps them, by a cgroup, is the machine's business.
+    let has_cgroup = out.stdout.contains("cgroup v2: pids.max");
+    let (memory, processes) = match has_cgroup {
+        true => ("kernel (cgroup v2: memory.max", "kernel (cgroup v2: pids.max"),
+        false => ("supervisor: measured by the kernel's accounts", "supervisor: counts"),
+    };
+    let hint = "  hint: the kernel keeps them where a cgroup is delegated: systemd-run --user";
+    assert_eq!(out.stdout.contains(hint), !has_cgroup, "{out}");
     for said in [
-        "\nlimits\n  --memory 512M\n    enforced by  supervisor: measured by the kernel's accounts",
-        "  --processes 20\n    enforced by  supervisor: counts",
+        &format!("\nlimits\n  --memory 512M\n    enforced by  {memory}"),
+        &format!("  --processes 20\n    enforced by  {processes}"),
         "  --open-files 64\n    enforced by  kernel (RLIMIT_NOFILE)",
         "  --file-size 1G\n    enforced by  kernel (RLIMIT_FSIZE)",
         "  --cpus 0\n    enforced by  kernel (sched_setaffinity), and the supervisor",
@@ -30,7 +38,7 @@ fn limits_are_explained(lab: &Lab) {
         ["clone ", "memfd_create ", "mmap "].map(row)
     };
     assert_eq!(calls(&[]), [false, false, false]);
-    assert_eq!(calls(&["-P", "9", "-m", "1G"]), [true, true, false]);
+    assert_eq!(calls(&["-P", "9", "-m", "1G"]), [!has_cgroup, !has_cgroup, false]);
 }
 
 fn denied_files_and_execution_are_explained(lab: &Lab) {
@@ -70,6 +78,22 @@ fn what_was_over_a_limit_is_told(lab: &Lab) {
     assert_eq!(out.stdout.trim(), libc::EAGAIN.to_string(), "{out}");
 }
 
+/// The kernel keeps it or nobody does, which is said: a run without it would be one with less than was asked for.
+fn a_share_of_processor_time_is_kept_or_refused(lab: &Lab) {
+    let explained = lab.sandlock().arguments(["explain", "--cpu", "50"]).output();
+    let out = lab.sandbox().options(["--cpu", "50"]).sh("echo executed");
+    if explained.stdout.contains("  --cpu 50\n    enforced by  kernel (cgroup v2: cpu.max)\n") {
+        assert_eq!(out.expect_code(0).stdout, "executed\n");
+    } else {
+        let said = "--cpu 50: no cgroup (version 2) with the cpu controller is delegated";
+        explained.expect_code(125).expect_said(said);
+        out.expect_code(125).expect_said(said);
+        assert_eq!(out.stdout, "");
+    }
+    let alone = lab.sandbox().options(["--cpu", "50", "--kernel-only"]).sh("echo executed");
+    alone.expect_code(125).expect_said("--cpu 50");
+}
+
 fn values_that_are_none_are_mistakes(lab: &Lab) {
     for (flag, value) in [
         ("--memory", "0"),
@@ -78,6 +102,8 @@ fn values_that_are_none_are_mistakes(lab: &Lab) {
         ("--processes", "0"),
         ("--open-files", "-1"),
         ("--cpus", "3-2"),
+        ("--cpu", "0"),
+        ("--cpu", "half"),
     ] {
         let out = lab.sandlock().arguments(["run", &format!("{flag}={value}"), "--", "true"]).output();
         out.expect_code(125).expect_said(&format!("sandlock: error: {flag}"));

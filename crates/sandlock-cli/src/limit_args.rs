@@ -22,6 +22,11 @@ pub(crate) struct LimitArgs {
     /// Run on these processors only: 0,2-3 [default: all].
     #[arg(long, value_name = "LIST", help_heading = LIMITS)]
     pub(crate) cpus: Option<Processors>,
+    /// Let all processes together have this much time on processors: 50 is half of one, 250 two and a half. It takes a
+    /// cgroup: see `sandlock explain` [default: no limit].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        help_heading = LIMITS)]
+    pub(crate) cpu: Option<u32>,
 }
 
 impl LimitArgs {
@@ -32,6 +37,7 @@ impl LimitArgs {
             open_files: self.open_files,
             file_size: self.file_size,
             processors: self.cpus,
+            processor_time: self.cpu,
         }
     }
 }

@@ -11,6 +11,7 @@ use sandlock_sys::process::{self, Fork, ForkError};
 use sandlock_sys::signal::{self, Mask};
 use sandlock_sys::{Errno, privileges};
 
+use crate::cgroup::Cgroup;
 use crate::control::Server;
 use crate::decision::{Listening, Naming};
 use crate::grants;
@@ -97,6 +98,7 @@ impl Plan {
                     .map(AsFd::as_fd)
                     .chain(asks.iter().map(AsFd::as_fd))
                     .chain(self.holes.descriptors())
+                    .chain(self.cgroup.as_ref().map(Cgroup::entrance))
                     .chain([
                         theirs.as_fd(),
                         self.rulesets.command().as_fd(),
@@ -213,7 +215,7 @@ impl Plan {
             tell_callers,
             adjustable: self.adjustable,
             holes,
-            limits: self.policy.limits.clone(),
+            limits: self.limits_of_the_supervisor(),
             keep_background: self.keep_background,
             roots,
         };
@@ -234,6 +236,7 @@ impl Plan {
             open_files: self.limits.open_files,
             file_size: self.limits.file_size,
             processors: self.limits.processors,
+            cgroup: self.cgroup.as_ref().map(Cgroup::entrance),
         }
     }
 }

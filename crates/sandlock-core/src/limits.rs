@@ -4,6 +4,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use sandlock_policy::{Limits, Processors};
 
+use crate::cgroup::Cgroup;
 use crate::{Plan, PlanError};
 
 /// Limits that are set on the command before it is executed, and that it cannot raise.
@@ -56,7 +57,18 @@ fn usable(processors: &Processors) -> Result<CpuSet, PlanError> {
 /// A limit that needs the supervisor, as its flag.
 pub(crate) fn of_the_supervisor(limits: &Limits) -> Option<String> {
     let memory = limits.memory.map(|size| format!("--memory {size}"));
-    memory.or_else(|| limits.processes.map(|number| format!("--processes {number}")))
+    let processes = || limits.processes.map(|number| format!("--processes {number}"));
+    memory.or_else(processes).or_else(|| limits.processor_time.map(|share| format!("--cpu {share}")))
+}
+
+/// # Errors
+///
+/// [`PlanError::Limit`] for a limit that only a cgroup keeps, where there is none.
+pub(crate) fn check_left(left: &Limits) -> Result<(), PlanError> {
+    match left.processor_time {
+        Some(share) => Err(PlanError::Limit { flag: format!("--cpu {share}"), why: NO_CGROUP.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 impl Plan {
@@ -65,23 +77,43 @@ impl Plan {
     pub fn explain_limits(&self) -> Vec<(String, &'static str)> {
         let limits = &self.policy.limits;
         let supervised = self.needs.supervised;
+        let kept = self.cgroup.as_ref().map(Cgroup::limits);
+        let kept = |has: fn(&Limits) -> bool| kept.is_some_and(has);
+        let memory = if kept(|limits| limits.memory.is_some()) { MEMORY_CGROUP } else { MEMORY };
+        let processes = if kept(|limits| limits.processes.is_some()) { PROCESSES_CGROUP } else { PROCESSES };
         let each = [
-            limits.memory.map(|size| (format!("--memory {size}"), MEMORY)),
-            limits.processes.map(|number| (format!("--processes {number}"), PROCESSES)),
+            limits.memory.map(|size| (format!("--memory {size}"), memory)),
+            limits.processes.map(|number| (format!("--processes {number}"), processes)),
             limits.open_files.map(|number| (format!("--open-files {number}"), OPEN_FILES)),
             limits.file_size.map(|size| (format!("--file-size {size}"), FILE_SIZE)),
             limits.processors.as_ref().map(|processors| {
                 (format!("--cpus {processors}"), if supervised { PROCESSORS } else { PROCESSORS_ALONE })
             }),
+            limits.processor_time.map(|share| (format!("--cpu {share}"), PROCESSOR_TIME)),
         ];
         each.into_iter().flatten().collect()
     }
 }
 
+impl Plan {
+    /// Whether the supervisor keeps a limit that the kernel would, had it a cgroup for that.
+    #[must_use]
+    pub fn a_cgroup_would_keep_more(&self) -> bool {
+        let left = self.limits_of_the_supervisor();
+        left.memory.is_some() || left.processes.is_some()
+    }
+}
+
 const MEMORY: &str =
     "supervisor: measured by the kernel's accounts of all processes, which are killed when it is more";
+const MEMORY_CGROUP: &str =
+    "kernel (cgroup v2: memory.max, without swap), which kills all processes when they need more";
+const PROCESSES_CGROUP: &str = "kernel (cgroup v2: pids.max), for processes and threads of all";
 const PROCESSES: &str = "supervisor: counts processes and threads of all at each clone, fork and vfork";
 const OPEN_FILES: &str = "kernel (RLIMIT_NOFILE), for each process";
 const FILE_SIZE: &str = "kernel (RLIMIT_FSIZE), for each file that is written";
+const PROCESSOR_TIME: &str = "kernel (cgroup v2: cpu.max)";
+const NO_CGROUP: &str = "no cgroup (version 2) with the cpu controller is delegated to this process alone; start it in one: \
+                         systemd-run --user --scope -p Delegate=yes sandlock ...";
 const PROCESSORS: &str = "kernel (sched_setaffinity), and the supervisor for who asks for others";
 const PROCESSORS_ALONE: &str = "kernel (sched_setaffinity); the filter refuses to ask for others";

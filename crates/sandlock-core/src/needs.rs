@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use sandlock_policy::{BindPolicy, NetworkPolicy, Protocol};
+use sandlock_policy::{BindPolicy, Limits, NetworkPolicy, Protocol};
 use sandlock_supervisor::table::{Binding, Needs};
 use sandlock_sys::command::ExecKey;
 
@@ -21,6 +21,7 @@ pub(crate) fn needs(
     options: &Options,
     serves: bool,
     grants: &[Grant],
+    limits: &Limits,
 ) -> Result<Needs, PlanError> {
     // What rules may come to grant must be makeable from the start, and looked at.
     let may_change = options.may_change();
@@ -60,10 +61,10 @@ pub(crate) fn needs(
         serves,
         own_proc: own_proc(options, serves || serves_others, grants)?,
         holes: grants.iter().any(|grant| grant.holed),
-        counts_processes: options.policy.limits.processes.is_some(),
+        counts_processes: limits.processes.is_some(),
         keeps_processors: options.policy.limits.processors.is_some(),
         no_code_in_memory_files: options.policy.files.restrict_execution(),
-        watches_memory_files: options.policy.limits.memory.is_some(),
+        watches_memory_files: limits.memory.is_some(),
         thread_handles: kernel.thread_handles,
     })
 }

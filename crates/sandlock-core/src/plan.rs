@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, BindPolicy, FileRules, NetworkPolicy, Resolved};
+use sandlock_policy::{Base, BindPolicy, FileRules, Limits, NetworkPolicy, Resolved};
 use sandlock_supervisor::table::{Needs, table};
 use sandlock_supervisor::{Handler, Holes, ServedFile, TreeRoot};
 use sandlock_sys::seccomp::Instruction;
 
+use crate::cgroup::{self, Cgroup};
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
 use crate::grants::{self, Grant};
 use crate::http;
 use crate::kernel_only::carried_by_the_kernel_alone;
-use crate::limits::KernelLimits;
+use crate::limits::{KernelLimits, check_left};
 use crate::names::Planned;
 use crate::needs::needs;
 use crate::processes;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub(crate) adjustable: bool,
     /// Where what happens is written down.
     pub(crate) log: Option<crate::Log>,
+    /// The cgroup of the run, which keeps some of its limits.
+    pub(crate) cgroup: Option<Cgroup>,
     /// Limits that the kernel keeps once they are set.
     pub(crate) limits: KernelLimits,
     /// Removed when the run is over.
@@ -153,7 +156,14 @@ impl Plan {
         if let Some(root) = &mut root {
             root.surround(&variables, &directory, home, &options.policy.files);
         }
-        let mut needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants)?;
+        let cgroup = match options.kernel_only {
+            // Nobody would be left to remove it.
+            true => None,
+            false => Cgroup::make(&options.policy.limits, &may_be_written(&options, &directory)),
+        };
+        let limits = cgroup::left(&options.policy.limits, cgroup.as_ref().map(Cgroup::limits));
+        check_left(&limits)?;
+        let mut needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants, &limits)?;
         if inside {
             // Files are there by a mount, and processes by a namespace: nobody has to look at `open`.
             needs.serves = false;
@@ -211,7 +221,13 @@ impl Plan {
             needs,
             table,
             temporary,
+            cgroup,
         })
+    }
+
+    /// The limits that the supervisor has to keep, and those that it only hands on.
+    pub(crate) fn limits_of_the_supervisor(&self) -> Limits {
+        cgroup::left(&self.policy.limits, self.cgroup.as_ref().map(Cgroup::limits))
     }
 
     /// What the run was asked to keep to.
@@ -255,6 +271,17 @@ fn not_kept_in_a_root(rules: &FileRules) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(flag, given)| given.then_some(flag))
+}
+
+/// Places of the machine that the command may come to write, and what rules say of a root of its own, which is not there yet.
+fn may_be_written(options: &Options, directory: &Path) -> Vec<PathBuf> {
+    let mounted = options.root.mounts.iter().filter(|mount| !mount.read_only).map(|mount| &mount.source);
+    let real = |path: &PathBuf| {
+        let path = directory.join(path);
+        path.canonicalize().unwrap_or(path)
+    };
+    // All that is mounted below such a root is there as well, wherever its links lead.
+    options.policy.files.write.iter().chain(mounted).chain(&options.root.directory).map(real).collect()
 }
 
 fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {

@@ -14,6 +14,7 @@ use sandlock_supervisor::message::{Ending, Link, NotStarted, Order, Report, Step
 use sandlock_sys::Errno;
 use sandlock_sys::signal::{self, Mask, SignalFd};
 
+use crate::cgroup::Cgroup;
 use crate::control::{self, Wish};
 use crate::decision::Listening;
 use crate::http::Proxied;
@@ -130,6 +131,10 @@ impl Running {
         let (happened, untold) = self.services.proxied.end();
         happened.into_iter().for_each(|event| self.event(event, &mut told, &mut tell));
         told.more_denials += untold;
+        let watched = watched.map(|(ending, timed_out)| (self.by_the_limit(ending), timed_out));
+        if let Some(refused) = self.plan.cgroup.as_ref().and_then(Cgroup::refused) {
+            self.event(Event::Denied(refused), &mut told, &mut tell);
+        }
         if let Ok((ending, _)) = watched {
             // Those that are only counted were not told.
             if told.untold + untold > 0 {
@@ -150,6 +155,7 @@ impl Running {
         if let Some(temporary) = self.plan.temporary.take() {
             temporary.remove();
         }
+        self.plan.cgroup = None;
         signal::restore(&self.mask);
         result
     }
@@ -224,6 +230,12 @@ impl Running {
                 None => {}
             }
         }
+    }
+
+    /// The kernel kills for want of memory as others do, and tells by a counter.
+    fn by_the_limit(&self, ending: Ending) -> Ending {
+        let ran_out = self.plan.cgroup.as_ref().and_then(Cgroup::ran_out_of_memory);
+        ran_out.map_or(ending, |limit| Ending::OutOfMemory { limit })
     }
 
     /// The command has started: from here on the run can be found.

@@ -22,17 +22,21 @@ pub struct Limits {
     pub file_size: Option<Size>,
     /// The processors that the run may run on.
     pub processors: Option<Processors>,
+    /// How much time on processors all processes of the run may have together, in hundredths of one processor: 50 is half of
+    /// one, 250 two and a half. 0 is no share.
+    pub processor_time: Option<u32>,
 }
 
 impl Limits {
     /// Takes over what `other` limits; its values count.
     pub fn extend(&mut self, other: Limits) {
-        let Limits { memory, processes, open_files, file_size, processors } = other;
+        let Limits { memory, processes, open_files, file_size, processors, processor_time } = other;
         self.memory = memory.or(self.memory);
         self.processes = processes.or(self.processes);
         self.open_files = open_files.or(self.open_files);
         self.file_size = file_size.or(self.file_size);
         self.processors = processors.or(self.processors.take());
+        self.processor_time = processor_time.or(self.processor_time);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Starting the command: everything prepared beforehand, a few system calls between clone and exec.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::io::Errno;
@@ -40,6 +40,8 @@ pub struct Command<'a> {
     pub file_size: Option<u64>,
     /// The processors that it starts on, if not the caller's.
     pub processors: Option<CpuSet>,
+    /// `cgroup.procs` of the cgroup that it enters first, open for writing.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// Random words by which a filter that traps executions lets the command's own through: nobody could answer it, since
@@ -66,7 +68,7 @@ pub enum StartError {
     /// The working directory.
     #[error("the working directory cannot be entered")]
     Directory(#[source] Errno),
-    /// A limit, the signal mask or the parent's death signal.
+    /// The cgroup, a limit, the signal mask or the parent's death signal.
     #[error("the process's limits and signals cannot be set")]
     Attributes(#[source] Errno),
     /// `landlock_restrict_self`.
@@ -219,6 +221,10 @@ fn become_the_command(shared: &Shared<'_>) -> (i32, Errno) {
 }
 
 fn restore_attributes(command: &Command<'_>) -> Result<(), Errno> {
+    if let Some(entrance) = command.cgroup {
+        // Whoever writes, with all its threads: cgroups(7).
+        rustix::io::write(entrance, b"0")?;
+    }
     if let Some((soft, hard)) = command.open_files {
         limit(Resource::Nofile, soft, hard)?;
     }

@@ -9,7 +9,13 @@ pub(super) fn explained(plan: &Plan) -> String {
         return String::new();
     }
     let line = |(limit, mechanism): &(String, &str)| format!("  {limit}\n    enforced by  {mechanism}\n");
-    format!("\nlimits\n{}", limits.iter().map(line).collect::<String>())
+    let hint = match plan.a_cgroup_would_keep_more() {
+        true => {
+            "  hint: the kernel keeps them where a cgroup is delegated: systemd-run --user --scope -p Delegate=yes sandlock ...\n"
+        }
+        false => "",
+    };
+    format!("\nlimits\n{}{hint}", limits.iter().map(line).collect::<String>())
 }
 
 /// What `--fs-deny` takes away, with what keeps it.
