@@ -28,14 +28,14 @@ lab::suite! {
 }
 
 /// A place with two things that are denied in it.
-struct Place {
-    root: PathBuf,
-    file: PathBuf,
-    directory: PathBuf,
+pub(crate) struct Place {
+    pub(crate) root: PathBuf,
+    pub(crate) file: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Place {
-    fn new(lab: &Lab, name: &str) -> Self {
+    pub(crate) fn new(lab: &Lab, name: &str) -> Self {
         let place = |path: &str| format!("{name}/{path}");
         let file = lab.file(place("sub/deep/secret"), SECRET);
         lab.file(place("private/inner/secret"), SECRET);
@@ -44,12 +44,12 @@ impl Place {
         Place { root: lab.path(name), file, directory: lab.path(name).join("private") }
     }
 
-    fn deny(&self, run: Run) -> Run {
+    pub(crate) fn deny(&self, run: Run) -> Run {
         run.option("--fs-deny").option(&self.file).option("--fs-deny").option(&self.directory)
     }
 
     /// As it was made.
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let holds = |path: &Path| std::fs::read_to_string(path).is_ok_and(|content| content == SECRET);
         let alone = |path: &Path| {
             std::fs::metadata(path).is_ok_and(|found| found.nlink() == 1 && found.mode() & 0o777 == 0o644)
@@ -518,7 +518,7 @@ fn exchanged(file: &Path, other: &Path) -> String {
     }
 }
 
-const CHANGES: [&str; 15] = [
+pub(crate) const CHANGES: [&str; 15] = [
     "truncate",
     "open and truncate",
     "creat",
@@ -575,7 +575,7 @@ fn change_by_all_ways(args: &Args) {
     }
 }
 
-const MAKES: [&str; 10] = [
+pub(crate) const MAKES: [&str; 10] = [
     "file",
     "exclusive",
     "creat",

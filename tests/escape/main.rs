@@ -20,6 +20,7 @@ mod files_outside;
 mod gone_in_a_second;
 mod held_bind_swapped;
 mod held_call_swapped;
+mod holes_in_roots;
 mod inherited;
 mod inherited_datagram_socket;
 mod inherited_other_sockets;

@@ -12,6 +12,7 @@ lab::suite! {
         what_is_written_in_an_image_is_gone_afterwards,
         an_image_that_is_not_whole_is_not_run,
         many_runs_unpack_an_image_once,
+        what_is_denied_in_an_image_is_denied,
     ],
 }
 
@@ -159,4 +160,20 @@ fn many_runs_unpack_an_image_once(lab: &Lab) {
     assert_eq!(fs::read_dir(lab.path("cache/sandlock/images")).unwrap().count(), 1);
     image.layers().iter().for_each(|layer| fs::remove_file(layer).unwrap());
     image.run(lab).sh("true").expect_code(0);
+}
+
+/// Also when directories above it are copied up into what the run writes, and moved.
+fn what_is_denied_in_an_image_is_denied(lab: &Lab) {
+    let image = Layout::new(lab, CONFIG);
+    let line = "cat /srv/new; echo secret=$?; cat /etc/motd; echo beside=$?; chmod 700 /srv; mv /srv /moved; echo moved=$?; \
+                echo x > /srv/new; echo written=$?; cat /moved/new /srv/new; echo again=$?; echo y > /srv/other; cat /srv/other";
+    let run = || image.run(lab).write("/");
+    let free = run().sh(line);
+    free.expect("secret", 0).expect("beside", 0);
+    let out = run().option("--fs-deny").option("/srv/new").sh(line);
+    out.expect("secret", 1).expect("beside", 0).expect("again", 1);
+    assert!(!out.stdout.lines().any(|line| line == "new"), "{out}");
+    assert!(out.value("moved") != "0" && out.value("written") != "0", "{out}");
+    let there = free.value("moved") == "0";
+    assert_eq!(out.stdout.ends_with("\ny\n"), there, "{out}\n{free}");
 }

@@ -181,6 +181,14 @@ pub enum PlanError {
     /// A flag about files that nothing keeps in a root of the run's own.
     #[error("{0}: it cannot be kept together with --chroot, --image, --mount or --tmpfs yet")]
     NotInRoot(&'static str),
+    /// What is denied is granted under another name as well, by a mount.
+    #[error("--fs-deny {}: {} shows it under another name", shown(.denied.as_os_str()), shown(.granted.as_os_str()))]
+    ShownTwice {
+        /// What is denied.
+        denied: PathBuf,
+        /// What shows it.
+        granted: PathBuf,
+    },
     /// Somebody asks for a `/proc` of the run's own, and grants the whole of it.
     #[error("--own-proc: {} grants the processes of the whole machine", shown(.granted.as_os_str()))]
     OwnProc {

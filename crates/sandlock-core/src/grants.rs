@@ -1,6 +1,6 @@
 //! File rules made into grants: open places, the access to each, and where it comes from.
 
-mod execution;
+pub(crate) mod execution;
 pub(crate) mod holes;
 
 use std::ffi::OsStr;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandlock_filter::{Arch, Table, compile};
-use sandlock_policy::{Base, BindPolicy, FileRules, Limits, NetworkPolicy, Resolved};
+use sandlock_policy::{Base, BindPolicy, Limits, NetworkPolicy, Resolved};
 use sandlock_supervisor::table::{Needs, table};
 use sandlock_supervisor::{Handler, Holes, ServedFile, TreeRoot};
 use sandlock_sys::seccomp::Instruction;
@@ -95,8 +95,9 @@ impl Plan {
         }
         let mut root = root::Planned::new(&mut options)?;
         let inside = root.as_ref().is_some_and(root::Planned::ends_inside);
-        if inside && let Some(flag) = not_kept_in_a_root(&options.policy.files) {
-            return Err(PlanError::NotInRoot(flag));
+        if inside && options.policy.files.own_proc {
+            // Its processes are the run's own there, and nobody looks at `open`, which could hide sockets.
+            return Err(PlanError::NotInRoot("--own-proc"));
         }
         let directory = match root.as_ref().and_then(|root| root.directory(options.directory.as_deref())) {
             Some(directory) => directory,
@@ -168,6 +169,8 @@ impl Plan {
             // Files are there by a mount, and processes by a namespace: nobody has to look at `open`.
             needs.serves = false;
             needs.own_proc = false;
+            // Whether some grant there is around what is denied is found out too late.
+            needs.holes = !options.policy.files.deny.is_empty();
         }
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
@@ -258,19 +261,6 @@ impl Plan {
     pub fn working_directory_hidden(&self) -> bool {
         self.working_directory_hidden
     }
-}
-
-/// What is looked up before the root is entered, and would not hold there.
-fn not_kept_in_a_root(rules: &FileRules) -> Option<&'static str> {
-    [
-        ("--fs-deny", !rules.deny.is_empty()),
-        ("-x", !rules.execute.is_empty()),
-        ("--noexec-writable", rules.writable_not_executable),
-        // Its processes are the run's own there, and nobody looks at `open`, which could hide sockets.
-        ("--own-proc", rules.own_proc),
-    ]
-    .into_iter()
-    .find_map(|(flag, given)| given.then_some(flag))
 }
 
 /// Places of the machine that the command may come to write, and what rules say of a root of its own, which is not there yet.

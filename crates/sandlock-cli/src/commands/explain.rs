@@ -170,10 +170,20 @@ fn root(plan: &Plan) -> String {
 fn files_inside(plan: &Plan) -> String {
     let files = &plan.policy().files;
     let mut text = String::from("\nfiles, enforced by Landlock, by their paths in the root\n");
-    for (access, flag, paths) in [("read", "-r", &files.read), ("write", "-w", &files.write)] {
+    let denied = "--fs-deny: the supervisor opens what is beside it";
+    let each = [
+        ("read", "-r", &files.read),
+        ("write", "-w", &files.write),
+        ("execute", "-x", &files.execute),
+        ("denied", denied, &files.deny),
+    ];
+    for (access, flag, paths) in each {
         for path in paths {
             text.push_str(&format!("  {access:6}  {}  ({flag})\n", shown(path)));
         }
+    }
+    if files.writable_not_executable {
+        text.push_str("  what can be written is not executed  (--noexec-writable)\n");
     }
     text.push_str("  what --chroot, --mount and --tmpfs name, and the base, as far as the root has it\n");
     text

@@ -17,7 +17,7 @@ use crate::PlanError;
 ///
 /// [`PlanError::Path`] for a path of `-x` that cannot be opened, [`PlanError::Execution`] for rules that contradict each
 /// other.
-pub(super) fn restrict(
+pub(crate) fn restrict(
     mut grants: Vec<Grant>,
     rules: &FileRules,
     directory: &Path,
@@ -31,27 +31,40 @@ pub(super) fn restrict(
         grants.push(grant);
     }
     if !rules.execute.is_empty() {
-        let named = |origin| matches!(origin, Origin::Base | Origin::Installation | Origin::ExecuteFlag);
+        let named = |origin| {
+            matches!(origin, Origin::Base | Origin::Root | Origin::Installation | Origin::ExecuteFlag)
+        };
         grants.iter_mut().for_each(|grant| grant.executable &= named(grant.origin));
+        // A root of the run's own is its base, but for what was mounted in it, or granted besides.
+        let besides: Vec<PathBuf> = grants.iter().filter(|grant| !named(grant.origin)).map(real).collect();
+        for grant in grants.iter_mut().filter(|grant| grant.origin == Origin::Root) {
+            let real = real(grant);
+            grant.executable &= !besides.iter().any(|place| overlap(place, &real));
+        }
     }
     if rules.writable_not_executable {
         let writable: Vec<PathBuf> =
             grants.iter().filter(|grant| grant.access == FileAccess::Write).map(real).collect();
         for grant in &mut grants {
             let real = real(grant);
-            let overlapping =
-                writable.iter().find(|place| place.starts_with(&real) || real.starts_with(place));
+            let overlapping = writable.iter().find(|place| overlap(place, &real));
             let Some(place) = overlapping.filter(|_| grant.executable) else {
                 continue;
             };
             // What the command needs to start, or what the person named: taking it away would not be what they want.
-            if matches!(grant.origin, Origin::Base | Origin::ExecuteFlag) {
+            let needed = matches!(grant.origin, Origin::Base | Origin::ExecuteFlag);
+            if needed && grant.access != FileAccess::Write {
                 return Err(PlanError::Execution { executable: grant.path.clone(), writable: place.clone() });
             }
             grant.executable = false;
         }
     }
     Ok(grants)
+}
+
+/// Whether one is in the other.
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 fn real(grant: &Grant) -> PathBuf {

@@ -1,7 +1,8 @@
 //! What `--fs-deny` takes out of the grants.
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -28,11 +29,23 @@ pub(crate) fn dig(
         let hole = hold(&directory.join(path)).map_err(failed)?;
         holes.holes.push(hole.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?);
     }
+    let above: HashMap<_, _> = holes
+        .holes
+        .iter()
+        .flat_map(|hole| hole.path.ancestors().map(|path| (path, hole.path.clone())))
+        .filter_map(|(path, hole)| Some((numbers(&std::fs::metadata(path).ok()?), hole)))
+        .collect();
     let mut kept = Vec::with_capacity(grants.len());
     for mut grant in grants {
         let real = grant.path.canonicalize().unwrap_or_else(|_| grant.path.clone());
         if holes.holes.iter().any(|hole| real.starts_with(&hole.path)) {
             continue;
+        }
+        // The same directory by another mount: rules about it are one to Landlock.
+        if let Some(hole) = above.get(&identity(&grant.place)?)
+            && !holes.holes.iter().any(|hole| hole.path.starts_with(&real))
+        {
+            return Err(PlanError::ShownTwice { denied: hole.clone(), granted: grant.path.clone() });
         }
         grant.holed = holes.holes.iter().any(|hole| hole.path.starts_with(&real));
         if grant.holed {
@@ -49,6 +62,16 @@ pub(crate) fn dig(
         kept.push(grant);
     }
     Ok((kept, holes))
+}
+
+fn numbers(found: &std::fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn identity(place: &OwnedFd) -> Result<(u64, u64), PlanError> {
+    let handle = rustix::io::fcntl_dupfd_cloexec(place, 0).map_err(io::Error::from);
+    let found = handle.and_then(|handle| std::fs::File::from(handle).metadata());
+    found.map(|found| numbers(&found)).map_err(|error| PlanError::Ruleset(Box::new(error)))
 }
 
 /// Adds what is there beside the holes, in the directories that lead to them: directories, and files that can be

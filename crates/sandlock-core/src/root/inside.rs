@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use sandlock_policy::{Base, NetworkPolicy, base, hosts_file, resolver_file};
-use sandlock_supervisor::Mounted;
 use sandlock_supervisor::message::NotPrepared;
+use sandlock_supervisor::{Hole, Holes, Mounted};
 use sandlock_sys::landlock::FileAccess;
 
+use super::Mount;
 use super::planned::Layout;
 use super::told;
 use crate::environment::{as_string, as_strings};
@@ -76,12 +77,17 @@ impl Plan {
             self.directory = Some(as_string(around.directory.as_os_str())?);
             self.program = as_string(executable.path.as_os_str())?;
             self.environment = as_strings(variables)?;
+            // Only here, where paths mean what they mean to the command.
+            let grants = grants::execution::restrict(grants, &around.files, &around.directory)?;
+            let (grants, holes) = grants::holes::dig(grants, &around.files.deny, &around.directory)?;
+            layout.shows_nothing_denied(&holes)?;
             let bound = bound_ports(&self.bind, &self.needs);
             let proxy = proxy.iter().copied();
             let shape =
                 Shape { kernel_only: false, own_proc: self.needs.own_proc, may_change: self.adjustable };
             self.rulesets = rulesets(&self.kernel, &self.network, &bound, &grants, shape, proxy)?;
             self.grants = grants;
+            self.holes = holes;
             Ok(())
         };
         finish().map_err(told::told)?;
@@ -132,6 +138,19 @@ impl Layout {
         Ok(all)
     }
 
+    /// What is mounted from a denied place of the machine's own root would be there under another name.
+    fn shows_nothing_denied(&self, holes: &Holes) -> Result<(), PlanError> {
+        let shown = |hole: &Hole| {
+            let below = |mount: &&Mount| mount.source.starts_with(&hole.path);
+            self.mounts.iter().map(|(mount, _)| mount).find(below).map(|mount| mount.at.clone())
+        };
+        // In another root the hole's path is not one of the machine.
+        match holes.holes.iter().find_map(|hole| Some((hole, shown(hole)?))).filter(|_| !self.is_apart()) {
+            Some((hole, granted)) => Err(PlanError::ShownTwice { denied: hole.path.clone(), granted }),
+            None => Ok(()),
+        }
+    }
+
     /// All of the root is the person's word, as with `-r`, and the devices of the run's own hold nobody's secrets.
     fn grants_apart(&self) -> Vec<Grant> {
         let around = &self.surroundings;
@@ -140,12 +159,16 @@ impl Layout {
         }
         let read = [("/", Origin::Root), ("/proc", Origin::Base)];
         let read = read.map(|(path, origin)| grants::place(Path::new(path), FileAccess::Read, origin));
+        // All that is not to be executed is below the root: so what is to stay executable is named apart.
+        let top = around.files.restrict_execution().then(|| std::fs::read_dir("/"));
+        let top = top.into_iter().flatten().flatten().flatten();
+        let top = top.map(|entry| grants::place(&entry.path(), FileAccess::Read, Origin::Root));
         let devices = base::WRITE_DEVICES.iter().chain(base::TERMINAL_DEVICES).chain(&["/dev/pts"]);
         let devices = devices.map(|path| grants::place(Path::new(path), FileAccess::Device, Origin::Base));
         let shared = grants::place(Path::new("/dev/shm"), FileAccess::Write, Origin::Base);
         let temporary =
             around.temporary.iter().map(|path| grants::place(path, FileAccess::Write, Origin::Temporary));
-        read.into_iter().chain(devices).chain([shared]).chain(temporary).flatten().collect()
+        read.into_iter().chain(top).chain(devices).chain([shared]).chain(temporary).flatten().collect()
     }
 }
 
