@@ -6,6 +6,7 @@ mod bind;
 mod blocking;
 mod changed_rules;
 mod connect_errnos;
+mod containers;
 mod control;
 mod cut;
 mod datagram_tools;

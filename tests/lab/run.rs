@@ -219,7 +219,8 @@ impl Run {
         }
     }
 
-    pub(crate) fn binaries(&self) -> &Path {
+    /// Where `sandlock` and the lab's programs are.
+    pub fn binaries(&self) -> &Path {
         &self.binaries
     }
 

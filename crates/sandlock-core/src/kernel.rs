@@ -1,6 +1,6 @@
 //! What this kernel offers, and what carries what.
 
-use sandlock_sys::{landlock, pidfd, seccomp};
+use sandlock_sys::{landlock, memory, pidfd, seccomp};
 
 /// What the kernel offers to sandboxes of ordinary users.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub struct Kernel {
     pub thread_handles: bool,
     /// A process may look into its own descendants: Yama, where there is one, forbids it from mode 2 on.
     pub looks_into_descendants: bool,
+    /// What that takes is refused by nobody around, such as a container's seccomp profile.
+    pub may_look: bool,
 }
 
 /// One thing that a run needs, and what carries it here.
@@ -44,6 +46,7 @@ impl Kernel {
             wait_killable: seccomp.wait_killable,
             thread_handles: pidfd::has_thread_handles(),
             looks_into_descendants: yama_mode() < 2,
+            may_look: pidfd::may_take_descriptors() && memory::may_be_read(),
         }
     }
 
@@ -78,8 +81,18 @@ impl Kernel {
             },
             Ability {
                 what: "what a call on behalf is about",
-                carried_by: by(self.looks_into_descendants, "pidfd_getfd and process_vm_readv"),
-                otherwise: "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children",
+                carried_by: by(
+                    self.looks_into_descendants && self.may_look,
+                    "pidfd_getfd and process_vm_readv",
+                ),
+                otherwise: match self.may_look {
+                    true => {
+                        "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children"
+                    }
+                    false => {
+                        "a seccomp filter around (a container's profile, a systemd unit's SystemCallFilter=) refuses pidfd_open, pidfd_getfd or process_vm_readv; have them allowed (docker run --cap-add SYS_PTRACE, capabilities.add in Kubernetes), or run with --kernel-only"
+                    }
+                },
                 of_the_supervisor: true,
             },
             Ability {

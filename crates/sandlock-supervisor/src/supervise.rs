@@ -174,10 +174,12 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let takers = if needs.counts_processes { TAKERS } else { 0 };
     let (taken, calls) = mpsc::channel();
     let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
-        // The directory and the mask that names are made by are the caller's, each time.
-        let (Ok(interrupter), Ok(())) = (Interrupter::new(), process::own_directory_and_mask()) else {
+        let Ok(interrupter) = Interrupter::new() else {
             process::exit_now(1);
         };
+        // The directory and the mask that names are made by are the caller's, each time. The default profiles of containers
+        // refuse unshare(2): the other threads, which make no names and look up none but from the root, then have these too.
+        let _ = process::own_directory_and_mask();
         let given = Given {
             network: &checked_by,
             bind: &bind,

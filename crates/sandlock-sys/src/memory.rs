@@ -8,6 +8,13 @@ use rustix::io::Errno;
 use crate::listener::last_errno;
 use crate::{ChildPtr, Tid};
 
+/// Whether `process_vm_readv` is there to be used: asked of this process, which may look into itself.
+pub fn may_be_read() -> bool {
+    let (own, mut copy) = ([7_u8], [0_u8]);
+    let at = ChildPtr::from_register(own.as_ptr() as u64);
+    read(Tid(std::process::id() as i32), at, &mut copy).is_ok() && copy == own
+}
+
 /// Copies `into.len()` bytes from the caller's memory.
 ///
 /// # Errors

@@ -19,6 +19,16 @@ pub fn has_thread_handles() -> bool {
     TaskFd::open_with(tid, PIDFD_THREAD).is_ok()
 }
 
+/// Whether `pidfd_open` and `pidfd_getfd` are there to be used: asked of this process, which may look into itself. Docker's
+/// default profile refuses the second to whoever lacks `CAP_SYS_PTRACE`.
+pub fn may_take_descriptors() -> bool {
+    let taken = TaskFd::open_with(std::process::id() as i32, 0).and_then(|own| {
+        let number = std::os::fd::AsRawFd::as_raw_fd(&own.0);
+        own.descriptor(ChildFd::from_register(number as u64))
+    });
+    taken.is_ok()
+}
+
 impl TaskFd {
     /// Opens a handle of the calling *thread*, since threads can have descriptor tables of their own.
     ///

@@ -75,7 +75,7 @@ fn bind_to_path(
         (Some(path::open_base(cx, call, &Base::WorkingDirectory)?), address.bytes().to_vec())
     };
     let mask = Umask::of(cx, call)?;
-    // This thread has a working directory for itself: see `receive`.
+    // No other thread of this process goes by the working directory.
     if let Some(start) = start {
         rustix::process::fchdir(start)?;
     }
