@@ -6,6 +6,7 @@
 
 mod asked;
 mod beside;
+mod files;
 mod lookup;
 mod measure;
 /// The name server of the lab.
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             measure::measure(&filter);
             asked::measure(&filter);
             beside::measure(&filter);
+            files::measure(&filter);
             lookup::measure(&filter);
             redis::measure(&filter);
             serving::measure(&filter);
