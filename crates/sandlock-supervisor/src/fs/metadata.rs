@@ -70,24 +70,31 @@ impl Subject {
     }
 
     fn of(cx: &Context<'_>, handle: OwnedFd, named_by: NamedBy) -> Result<Self, Failure> {
-        let real_path = rustix::fs::readlink(path::of(handle.as_fd()), Vec::new())?.into_bytes();
-        let real_path = PathBuf::from(OsStr::from_bytes(&real_path));
         let stat = rustix::fs::fstat(&handle)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let of_control = control_socket::is_marked(&stat);
-        let flags = rustix::fs::fcntl_getfl(&handle)?;
-        let writes = matches!(flags & OFlags::ACCMODE, OFlags::WRONLY | OFlags::RDWR);
-        Ok(Subject {
-            below_writable: !of_control
-                && cx.writable.iter().any(|root| real_path.starts_with(root))
-                && cx.holes.leave(handle.as_fd())?,
-            of_control,
-            open_for_writing: named_by == NamedBy::Descriptor && writes && !flags.contains(OFlags::PATH),
+        let mut subject = Subject {
+            below_writable: false,
+            of_control: control_socket::is_marked(&stat),
+            open_for_writing: named_by == NamedBy::Descriptor && writes(&handle)?,
             device: matches!(kind, FileType::BlockDevice | FileType::CharacterDevice),
             handle,
             named_by,
-            real_path,
-        })
+            real_path: PathBuf::new(),
+        };
+        // Where it is decides the rest, and is dear to learn: unpacking an archive asks three times a file.
+        if !subject.open_for_writing || subject.device {
+            subject.look_for_place(cx)?;
+        }
+        Ok(subject)
+    }
+
+    fn look_for_place(&mut self, cx: &Context<'_>) -> Result<(), Failure> {
+        let real_path = rustix::fs::readlink(path::of(self.handle.as_fd()), Vec::new())?.into_bytes();
+        self.real_path = PathBuf::from(OsStr::from_bytes(&real_path));
+        self.below_writable = !self.of_control
+            && cx.writable.iter().any(|root| self.real_path.starts_with(root))
+            && cx.holes.leave(self.handle.as_fd())?;
+        Ok(())
     }
 
     /// After everything was read: the caller still waits, and the policy agrees.
@@ -95,6 +102,13 @@ impl Subject {
         cx.confirm(call)?;
         Ok(check_metadata(self)?)
     }
+}
+
+/// Whether an open file can be written through this descriptor: what cannot change once it is open.
+fn writes(file: &OwnedFd) -> Result<bool, Errno> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    let writes = matches!(flags & OFlags::ACCMODE, OFlags::WRONLY | OFlags::RDWR);
+    Ok(writes && !flags.contains(OFlags::PATH))
 }
 
 /// The `AT_` flags that these calls know.
