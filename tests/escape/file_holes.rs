@@ -106,7 +106,11 @@ fn what_is_not_there_is_not_made(lab: &Lab) {
     let grant = |path: &str| {
         lab.sandbox().write(&root).write(lab.path("work")).option("--fs-deny").option(root.join(path))
     };
-    lab.bare().run("make_by_all_ways", [&root.join("bare")]).expect("file", "ok").expect("renamed", "ok");
+    let out = lab.bare().run("make_by_all_ways", [&root.join("bare")]);
+    MAKES.iter().for_each(|way| _ = out.expect(way, "ok"));
+    // Beside it as ever.
+    let out = grant("later").run("make_by_all_ways", [&root.join("beside")]);
+    MAKES.iter().for_each(|way| _ = out.expect(way, "ok"));
     let out = grant("later").run("make_by_all_ways", [&root.join("later")]);
     for way in MAKES {
         out.expect(way, "EACCES");
@@ -374,6 +378,20 @@ fn open2(directory: usize, path: &Path, restrictions: u64) -> Result<usize, Errn
     raw::call(libc::SYS_openat2, &[directory, raw::at(&path[..]), raw::at(&how), 24])
 }
 
+/// Makes a file by its name in a directory that is open.
+fn make2(place: &Path, path: &Path, restrictions: u64, size: usize) -> Result<usize, Errno> {
+    let directory = open_at(HERE, place, libc::O_PATH | libc::O_DIRECTORY)?;
+    let name = terminated(path.strip_prefix(place).unwrap());
+    let how = [(libc::O_CREAT | libc::O_WRONLY) as u64, 0o644, restrictions, 0, 0];
+    let made = raw::call(libc::SYS_openat2, &[directory, raw::at(&name[..]), raw::at(&how), size]);
+    raw::close(directory as i32);
+    made
+}
+
+/// `include/uapi/linux/openat2.h`.
+const RESOLVE_BENEATH: u64 = 8;
+const RESOLVE_IN_ROOT: u64 = 16;
+
 /// What is read from there.
 fn content(file: Result<usize, Errno>) -> String {
     let file = match file {
@@ -575,9 +593,12 @@ fn change_by_all_ways(args: &Args) {
     }
 }
 
-pub(crate) const MAKES: [&str; 10] = [
+pub(crate) const MAKES: [&str; 13] = [
     "file",
     "exclusive",
+    "beneath",
+    "in a root",
+    "told at length",
     "creat",
     "directory",
     "node",
@@ -600,6 +621,9 @@ fn make_by_all_ways(args: &Args) {
         let made = match way {
             "file" => open_at(HERE, path, libc::O_WRONLY | libc::O_CREAT).map(drop),
             "exclusive" => open_at(HERE, path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop),
+            "beneath" => make2(place, path, RESOLVE_BENEATH, 24).map(drop),
+            "in a root" => make2(place, path, RESOLVE_IN_ROOT, 24).map(drop),
+            "told at length" => make2(place, path, 0, 40).map(drop),
             "creat" => raw::call(libc::SYS_creat, &[at, 0o600]).map(drop),
             "directory" => raw::call(libc::SYS_mkdir, &[at, 0o700]).map(drop),
             "node" => raw::call(libc::SYS_mknod, &[at, 0o100_600, 0]).map(drop),

@@ -72,13 +72,13 @@ fn change(
     if !cx.holes.place(&named.target)?.is_area()? {
         return Ok(Done::Continue);
     }
+    let Some((directory, name)) = named.entry() else {
+        return Ok(Done::Continue);
+    };
     inner::demand_none(cx, call)?;
     movable(cx, &named.target)?;
     cx.confirm(call)?;
-    match named.entry() {
-        Some((directory, name)) => perform(directory, &name).map(|()| Done::Value(0)),
-        None => Ok(Done::Continue),
-    }
+    perform(directory, &name).map(|()| Done::Value(0))
 }
 
 /// What is above a hole stays where it is.
@@ -199,6 +199,13 @@ pub(crate) fn renameat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 /// `renameat2(dirfd, from, dirfd, to, flags)`.
 pub(crate) fn renameat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let flags = RenameFlags::from_bits_retain(call.int(4) as u32);
+    // What the kernel refuses before it looks at the paths: do_renameat2 of fs/namei.c.
+    let unlike_exchange = RenameFlags::NOREPLACE | RenameFlags::WHITEOUT;
+    if !(RenameFlags::EXCHANGE | unlike_exchange).contains(flags)
+        || (flags.contains(RenameFlags::EXCHANGE) && flags.intersects(unlike_exchange))
+    {
+        return Err(Errno::INVAL.into());
+    }
     move_entry(cx, call, At(Some(0), 1), At(Some(2), 3), flags)
 }
 
@@ -210,17 +217,15 @@ fn move_entry(cx: &Context<'_>, call: &Call, from: At, to: At, flags: RenameFlag
     if !(cx.holes.place(&to.target)?.is_area()? || from_area) {
         return Ok(Done::Continue);
     }
+    // The root, `.` and `..` are not moved.
+    let (Some((directory, name)), Some((to_directory, to_name))) = (from.entry(), to.entry()) else {
+        return Ok(Done::Continue);
+    };
     inner::demand_none(cx, call)?;
     movable(cx, &from.target)?;
     movable(cx, &to.target)?;
     cx.confirm(call)?;
-    match (from.entry(), to.entry()) {
-        (Some((directory, name)), Some((to_directory, to_name))) => {
-            done(rustix::fs::renameat_with(directory, &name[..], to_directory, &to_name[..], flags))
-        }
-        // The root, `.` and `..` are not moved.
-        _ => Ok(Done::Continue),
-    }
+    done(rustix::fs::renameat_with(directory, &name[..], to_directory, &to_name[..], flags))
 }
 
 /// `link(from, to)`.

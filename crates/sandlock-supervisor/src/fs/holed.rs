@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use sandlock_policy::Denied;
 use sandlock_sys::Errno;
 
@@ -26,6 +26,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) restrictions: ResolveFlags,
 }
 
+impl Wanted<'_> {
+    /// Whether no kernel opens such a thing: `build_open_flags` of fs/open.c, `open_last_lookups` of fs/namei.c. Older ones
+    /// make something of some of it, which Landlock refuses.
+    fn is_nonsense(&self) -> bool {
+        // Without O_DIRECTORY, which belongs to it.
+        let without_a_name = OFlags::TMPFILE - OFlags::DIRECTORY;
+        let creates = self.flags.contains(OFlags::CREATE);
+        (creates && (self.flags.contains(OFlags::DIRECTORY) || self.path.ends_with(b"/")))
+            || (self.flags.intersects(without_a_name)
+                && !(self.flags.contains(OFlags::DIRECTORY)
+                    && self.flags.intersects(OFlags::WRONLY | OFlags::RDWR)))
+    }
+}
+
 /// Opens it, if it is in a place with holes.
 ///
 /// # Errors
@@ -33,7 +47,7 @@ pub(crate) struct Wanted<'a> {
 /// [`Denied::Hole`] for what is in one; those of opening.
 pub(crate) fn open(cx: &Context<'_>, call: &Call, wanted: &Wanted<'_>) -> Result<Done, Failure> {
     // A handle reads and writes nothing, and whatever it is used for is looked at again.
-    if cx.holes.is_empty() || wanted.flags.contains(OFlags::PATH) {
+    if cx.holes.is_empty() || wanted.flags.contains(OFlags::PATH) || wanted.is_nonsense() {
         return Ok(Done::Continue);
     }
     let target = match target(cx, call, wanted) {
@@ -62,12 +76,34 @@ fn target(cx: &Context<'_>, call: &Call, wanted: &Wanted<'_>) -> Result<Target, 
     if wanted.restrictions.is_empty() {
         return Target::of(cx, call, wanted.base, wanted.path, follow);
     }
-    // Made anew is nothing this way: the kernel refuses it.
     let start = path::open_base(cx, call, wanted.base)?;
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
     flags.set(OFlags::NOFOLLOW, follow == Follow::No);
     let restrictions = (wanted.restrictions | ResolveFlags::NO_MAGICLINKS) & !ResolveFlags::CACHED;
-    Ok(Target::Held(rustix::fs::openat2(start, wanted.path, flags, Mode::empty(), restrictions)?))
+    match rustix::fs::openat2(&start, wanted.path, flags, Mode::empty(), restrictions) {
+        Err(Errno::NOENT) if wanted.flags.contains(OFlags::CREATE) => {
+            new_entry(&start, wanted.path, restrictions)
+        }
+        held => Ok(Target::Held(held?)),
+    }
+}
+
+/// A name that is not there. Its directory is looked up under the restrictions, and a name alone leads nowhere.
+fn new_entry(start: &OwnedFd, path: &[u8], restrictions: ResolveFlags) -> Result<Target, Failure> {
+    let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => path.split_at(slash + 1),
+        None => (&b"."[..], path),
+    };
+    if matches!(name, b"" | b"." | b"..") {
+        return Err(Errno::NOENT.into());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat2(start, above, flags, Mode::empty(), restrictions)?;
+    // A link that leads nowhere would be followed; the kernel refuses that here.
+    match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(Target::Entry { directory, name: name.to_vec() }),
+        _ => Err(Errno::NOENT.into()),
+    }
 }
 
 /// `None` for what the kernel is to refuse.
@@ -123,7 +159,8 @@ fn perform(
                 if is_made_up(directory) {
                     return Ok(None);
                 }
-                let flags = wanted.flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | always;
+                // O_EXCL follows no link. O_NOFOLLOW would stay with the file, where F_GETFL tells of it.
+                let flags = wanted.flags | OFlags::CREATE | OFlags::EXCL | always;
                 let made =
                     Umask::of(cx, call)?.during(|| rustix::fs::openat(directory, &name[..], flags, mode));
                 match made {

@@ -41,13 +41,9 @@ pub(crate) fn openat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 
 /// `openat2(dirfd, path, how, size)`.
 pub(crate) fn openat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
-    // struct open_how: flags, mode, resolve. A longer one says more than this program knows.
-    let mut how = [[0u8; 8]; 3];
-    if call.long(3) != size_of_val(&how) as u64
-        || memory::read(call.tid, call.pointer(2), how.as_flattened_mut()).is_err()
-    {
+    let Some(how) = read_how(call) else {
         return Ok(Done::Continue);
-    }
+    };
     let [flags, mode, restrictions] = how.map(u64::from_ne_bytes);
     // The kernel has errors for more flags than there are.
     let (Ok(flags), Ok(mode), Some(restrictions)) =
@@ -58,6 +54,22 @@ pub(crate) fn openat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let base = Base::Descriptor(call.descriptor(0));
     open_or_continue(cx, call, Opening { restrictions, ..Opening::new(base, call.pointer(1), flags, mode) })
 }
+
+/// `struct open_how`: flags, mode, resolve. `None` for what is no such thing, or says more than this program knows; a
+/// longer one that ends in zeroes says no more.
+fn read_how(call: &Call) -> Option<[[u8; 8]; 3]> {
+    let mut how = [[0u8; 8]; 3];
+    let known = size_of_val(&how);
+    let size = usize::try_from(call.long(3)).ok().filter(|size| (known..=MOST_OF_HOW).contains(size))?;
+    let mut bytes = vec![0; size];
+    memory::read(call.tid, call.pointer(2), &mut bytes).ok()?;
+    let (first, more) = bytes.split_at(known);
+    how.as_flattened_mut().copy_from_slice(first);
+    more.iter().all(|byte| *byte == 0).then_some(how)
+}
+
+/// A page: what the kernel takes at most.
+const MOST_OF_HOW: usize = 4096;
 
 /// What the caller wants.
 struct Opening {
@@ -125,6 +137,7 @@ pub(crate) const NOT_ONLY_READING: u32 = OFlags::WRONLY.bits()
     | OFlags::CREATE.bits()
     | OFlags::TRUNC.bits()
     | OFlags::DIRECTORY.bits()
+    | OFlags::TMPFILE.bits()
     | OFlags::PATH.bits();
 
 /// The flags of whatever is not opened for reading.
