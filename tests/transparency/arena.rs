@@ -114,3 +114,10 @@ pub(crate) fn read_u32(at: usize) -> u32 {
     // SAFETY: in a mapping that `map` made.
     unsafe { (at as *const u32).read_volatile() }
 }
+
+/// Reads what the kernel may have written.
+pub(crate) fn read_bytes(at: usize, len: usize) -> Vec<u8> {
+    assert!((START..END - len).contains(&at));
+    // SAFETY: in a mapping that `map` made.
+    unsafe { std::slice::from_raw_parts(at as *const u8, len) }.to_vec()
+}

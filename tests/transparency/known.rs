@@ -41,6 +41,81 @@ pub(crate) const KNOWN: &[Known] = &[
     },
 ];
 
+/// In places that have a hole.
+pub(crate) const BESIDE_A_HOLE: &[Known] = &[
+    Known {
+        name: "truncate beside a hole",
+        reason: "Landlock refuses it there, and it is not performed on behalf",
+        is: |call, bare, inside| {
+            call.contains(" truncate(")
+                && (succeeds(bare) || bare.starts_with("EFBIG"))
+                && inside.starts_with("EACCES")
+        },
+    },
+    Known {
+        name: "FIFOs and sockets beside a hole",
+        reason: "they are not opened on behalf, and Landlock refuses them",
+        is: |call, bare, inside| {
+            OPENS.iter().any(|open| call.contains(open))
+                && inside.starts_with("EACCES")
+                && (["ENXIO", "EINTR"].iter().any(|errno| bare.starts_with(errno))
+                    || (succeeds(bare) && call.contains("fifo")))
+        },
+    },
+    Known {
+        name: "O_NOFOLLOW that F_GETFL does not tell",
+        reason: "what is opened was held before, and is opened by that",
+        is: |_, bare, inside| {
+            let flags = |answer: &str| {
+                let (number, rest) = answer.split_once(" [")?;
+                let (flags, rest) = rest.split_once(' ')?;
+                Some((number.to_owned(), u32::from_str_radix(flags, 8).ok()?, rest.to_owned()))
+            };
+            flags(bare)
+                .zip(flags(inside))
+                .is_some_and(|(bare, inside)| (bare.0, bare.1 & !(libc::O_NOFOLLOW as u32), bare.2) == inside)
+        },
+    },
+    Known {
+        name: "another name for a directory, with a slash",
+        reason: "that is left to the kernel, where Landlock refuses it first",
+        is: |call, bare, inside| {
+            (call.contains(" link(") || call.contains(" linkat("))
+                && call.contains("/`, ")
+                && bare.starts_with("EPERM")
+                && inside.starts_with("EACCES")
+        },
+    },
+    Known {
+        name: "linkat with AT_EMPTY_PATH beside a hole",
+        reason: "the kernel wants a descriptor that its caller opened (Linux 6.10), and the supervisor opened it",
+        is: |call, _, inside| {
+            let by_descriptor =
+                call.contains(" linkat(") && (call.ends_with("0x1000)") || call.ends_with("0x1400)"));
+            (by_descriptor && inside.starts_with("ENOENT"))
+                || (call.contains(" tmpfile(") && call.ends_with("true)") && inside.contains(" ENOENT ["))
+        },
+    },
+];
+
+const OPENS: &[&str] = &[" open(", " openat(", " openat2(", " creat("];
+
+/// Where the run has a user namespace of its own.
+pub(crate) const IN_A_USER_NAMESPACE: &[Known] = &[Known {
+    name: "an owner that is not mapped",
+    reason: "one user and one group have a meaning there; others are EINVAL, not EPERM",
+    is: |call, bare, inside| {
+        call.contains("chown")
+            && call.contains("4242")
+            && bare.starts_with("EPERM")
+            && inside.starts_with("EINVAL")
+    },
+}];
+
+fn succeeds(answer: &str) -> bool {
+    !fails(answer)
+}
+
 fn fails(answer: &str) -> bool {
     answer.starts_with('E')
 }

@@ -4,7 +4,7 @@
 //! A program of the lab derives calls from a seed and prints a line for each; the two prints are compared, and so is
 //! what the servers counted. What may differ is in `known.rs`.
 //!
-//! `SANDLOCK_TRANSPARENCY_CALLS=100000` makes that many calls for each user (20,000 otherwise), and
+//! `SANDLOCK_TRANSPARENCY_CALLS=100000` makes that many calls for each user (otherwise 20,000, and 3,000 of files alone in each kind of run), and
 //! `SANDLOCK_TRANSPARENCY_SEED=7` begins at another seed (1 otherwise); `SANDLOCK_TRANSPARENCY_ALL=FILE` writes all
 //! differences, not only the first ones, to a file:
 //!
@@ -13,6 +13,7 @@
 //! ```
 
 mod arena;
+mod entries;
 mod files;
 mod known;
 mod peers;
@@ -26,11 +27,23 @@ use std::path::Path;
 
 use lab::{Lab, Output, Run};
 
-use known::KNOWN;
+use known::{BESIDE_A_HOLE, IN_A_USER_NAMESPACE, KNOWN, Known};
 use peers::{Counts, Peers};
-use program::calls;
+use program::{calls, file_calls};
 
-lab::suite! { tests: [random_calls_answer_as_bare, two_bare_runs_answer_the_same], programs: [calls] }
+lab::suite! {
+    tests: [
+        random_calls_answer_as_bare,
+        two_bare_runs_answer_the_same,
+        file_calls_answer_as_bare,
+        file_calls_answer_as_bare_where_names_are_followed,
+        file_calls_answer_as_bare_beside_a_hole,
+        file_calls_answer_as_bare_in_a_root,
+        file_calls_answer_as_bare_in_a_mount,
+        file_calls_of_two_bare_runs_answer_the_same,
+    ],
+    programs: [calls, file_calls],
+}
 
 fn main() -> std::process::ExitCode {
     lab::main(env!("CARGO_BIN_EXE_sandlock-under-test"))
@@ -54,17 +67,76 @@ fn two_bare_runs_answer_the_same(lab: &Lab) {
     compare(lab, &|_, _| lab.bare());
 }
 
+fn file_calls_answer_as_bare(lab: &Lab) {
+    compare_files(lab, &[KNOWN], &|directory| lab.sandbox().write(directory));
+}
+
+/// There `open` is looked at.
+fn file_calls_answer_as_bare_where_names_are_followed(lab: &Lab) {
+    compare_files(lab, &[KNOWN], &|directory| {
+        lab.sandbox().write(directory).allow("localhost:9").option("--pin-names")
+    });
+}
+
+/// There everything is performed on behalf.
+fn file_calls_answer_as_bare_beside_a_hole(lab: &Lab) {
+    compare_files(lab, &[KNOWN, BESIDE_A_HOLE], &|directory| {
+        lab.sandbox().write(directory).option("--fs-deny").option(directory.join("hole"))
+    });
+}
+
+fn file_calls_answer_as_bare_in_a_root(lab: &Lab) {
+    let root = lab.system("root");
+    compare_files(lab, &[KNOWN, IN_A_USER_NAMESPACE], &|directory| {
+        lab.sandbox().in_root(&root).mount(directory, directory, "").option("--cwd").option(directory)
+    });
+}
+
+fn file_calls_answer_as_bare_in_a_mount(lab: &Lab) {
+    compare_files(lab, &[KNOWN, IN_A_USER_NAMESPACE], &|directory| {
+        lab.sandbox().mount(directory, directory, "").option("--cwd").option(directory)
+    });
+}
+
+fn file_calls_of_two_bare_runs_answer_the_same(lab: &Lab) {
+    compare_files(lab, &[], &|_| lab.bare());
+}
+
 fn compare(lab: &Lab, like: &dyn Fn(&Path, u16) -> Run) {
+    compare_runs(20, &[KNOWN], &|seed| {
+        let bare = run(lab, &format!("bare{seed}"), seed, &|_, _| lab.bare());
+        (bare, run(lab, &format!("inside{seed}"), seed, like))
+    });
+}
+
+fn compare_files(lab: &Lab, known: &[&[Known]], like: &dyn Fn(&Path) -> Run) {
+    let run = |name: String, seed: usize, like: &dyn Fn(&Path) -> Run| {
+        let directory = lab.directory(name);
+        let out =
+            like(&directory).directory(&directory).run("file_calls", [seed.to_string(), RUN.to_string()]);
+        assert!(out.stdout.ends_with("done\n"), "the program did not end\n{out}");
+        std::fs::remove_dir_all(&directory).unwrap();
+        (out, Counts::new())
+    };
+    compare_runs(3, known, &|seed| {
+        (run(format!("bare{seed}"), seed, &|_| lab.bare()), run(format!("inside{seed}"), seed, like))
+    });
+}
+
+type Answers = (Output, Counts);
+
+/// Compares, for each of the seeds, a bare run and one inside.
+fn compare_runs(runs: usize, known: &[&[Known]], both: &dyn Fn(usize) -> (Answers, Answers)) {
     let number = |name: &str, default: usize| {
         std::env::var(name)
             .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
     };
     let first = number("SANDLOCK_TRANSPARENCY_SEED", 1);
-    let runs = number("SANDLOCK_TRANSPARENCY_CALLS", 20 * RUN).div_ceil(RUN);
-    let mut differences = Differences::default();
+    let runs = number("SANDLOCK_TRANSPARENCY_CALLS", runs * RUN).div_ceil(RUN);
+    let mut differences =
+        Differences { expected: known.iter().copied().flatten().collect(), ..Differences::default() };
     for seed in first..first + runs {
-        let bare = run(lab, &format!("bare{seed}"), seed, &|_, _| lab.bare());
-        let inside = run(lab, &format!("inside{seed}"), seed, like);
+        let (bare, inside) = both(seed);
         differences.compare(seed, &bare, &inside);
     }
     if let Some(path) = std::env::var_os("SANDLOCK_TRANSPARENCY_ALL") {
@@ -84,12 +156,13 @@ fn run(lab: &Lab, name: &str, seed: usize, like: &dyn Fn(&Path, u16) -> Run) -> 
 }
 
 #[derive(Default)]
-struct Differences {
+struct Differences<'a> {
+    expected: Vec<&'a Known>,
     known: BTreeMap<&'static str, usize>,
     unknown: Vec<String>,
 }
 
-impl Differences {
+impl Differences<'_> {
     fn compare(
         &mut self,
         seed: usize,
@@ -108,7 +181,7 @@ impl Differences {
                 line.split_once(" = ").map(|(call, answer)| (call.to_owned(), answer.to_owned()))
             };
             let known = parts(bare).zip(parts(inside)).and_then(|((call, bare), (same, inside))| {
-                KNOWN.iter().find(|known| call == same && (known.is)(&call, &bare, &inside))
+                self.expected.iter().find(|known| call == same && (known.is)(&call, &bare, &inside))
             });
             tainted.insert(subject);
             match known {
@@ -127,7 +200,7 @@ impl Differences {
     }
 }
 
-impl fmt::Display for Differences {
+impl fmt::Display for Differences<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} differences that are not known", self.unknown.len())?;
         for difference in self.unknown.iter().take(SHOWN) {
@@ -135,7 +208,8 @@ impl fmt::Display for Differences {
         }
         let mut known = String::new();
         for (name, count) in &self.known {
-            let reason = KNOWN.iter().find(|known| known.name == *name).map_or("", |known| known.reason);
+            let reason =
+                self.expected.iter().find(|known| known.name == *name).map_or("", |known| known.reason);
             writeln!(known, "{count} times known: {name} ({reason})")?;
         }
         f.write_str(&known)

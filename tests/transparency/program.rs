@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lab::{Args, Errno, raw};
 
 use crate::arena::Arena;
+use crate::entries::Entries;
 use crate::files::Files;
 use crate::random::Random;
 use crate::sockets::Sockets;
@@ -40,6 +41,40 @@ pub(crate) fn calls(args: &Args) {
         let (subject, line) =
             if world.random.percent(25) { files.call(&mut world) } else { sockets.call(&mut world) };
         let line = format!("{index} e{} {subject} odd{} {line}\n", index / EPISODE, world.oddities);
+        out.write_all(line.as_bytes()).unwrap();
+    }
+    out.write_all(b"done\n").unwrap();
+}
+
+/// `file_calls SEED COUNT`, in a directory of its own: those about files alone.
+pub(crate) fn file_calls(args: &Args) {
+    let (seed, count) = (args.get(0), args.get::<usize>(1));
+    become_plain();
+    let below = std::env::current_dir().unwrap();
+    let stream = (libc::S_IFSOCK | 0o755) as usize;
+    raw::call(libc::SYS_mknodat, &[libc::AT_FDCWD as usize, raw::at(b"stream\0"), stream, 0]).unwrap();
+    let mut world = World { random: Random::new(seed), arena: Arena::map(), port: 0, oddities: 0 };
+    let mut files = Files::make();
+    let mut entries = Entries::new();
+    let mut out = std::io::stdout();
+    for index in 0..count {
+        let episode = index / EPISODE;
+        if index % EPISODE == 0 {
+            std::env::set_current_dir(&below).unwrap();
+            files.renew();
+            entries.renew(episode);
+        }
+        world.arena.clear();
+        world.oddities = 0;
+        let (subject, line) = if world.random.percent(25) {
+            std::env::set_current_dir(&below).unwrap();
+            let said = files.call(&mut world);
+            entries.enter(episode);
+            said
+        } else {
+            entries.call(&mut world)
+        };
+        let line = format!("{index} e{episode} {subject} odd{} {line}\n", world.oddities);
         out.write_all(line.as_bytes()).unwrap();
     }
     out.write_all(b"done\n").unwrap();
