@@ -166,7 +166,7 @@ impl Entries {
     }
 
     fn link_to(&self, world: &mut World) -> String {
-        let text = world.random.of(&["file", "missing", "dir/below", "", "/", "new", "../dir"]);
+        let text = world.random.of(&["file", "missing", "dir/below", "", "empty/..", "new", "../dir"]);
         let at_text = match world.random.below(12) {
             0 => Arena::bad(&mut world.random),
             _ => (world.arena.put(&[text.as_bytes(), b"\0"].concat(), 0), text),

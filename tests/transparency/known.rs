@@ -35,6 +35,16 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        name: "another name for a directory that itself is a grant",
+        reason: "Landlock looks at what is above before the kernel refuses another name for a directory",
+        is: |call, bare, inside| {
+            (call.contains(" link(") || call.contains(" linkat("))
+                && call.contains("`..`, ")
+                && bare.starts_with("EPERM")
+                && inside.starts_with("EXDEV")
+        },
+    },
+    Known {
         name: "no name, on a socket for IPv6 that is connected to IPv4",
         reason: "an AF_UNSPEC name makes the kernel send to the peer as if it were of IPv6, past the peer; here it goes to the peer",
         is: |call, _, _| call.contains(":Udp6") && call.contains("~0"),

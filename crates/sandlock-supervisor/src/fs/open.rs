@@ -45,12 +45,18 @@ pub(crate) fn openat2(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
         return Ok(Done::Continue);
     };
     let [flags, mode, restrictions] = how.map(u64::from_ne_bytes);
-    // The kernel has errors for more flags than there are.
-    let (Ok(flags), Ok(mode), Some(restrictions)) =
-        (i32::try_from(flags), i32::try_from(mode), ResolveFlags::from_bits(restrictions))
-    else {
+    // The kernel has errors for more than there is: `build_open_flags` of fs/open.c. Other calls let it pass.
+    let (Ok(flags), Ok(mode)) = (i32::try_from(flags), i32::try_from(mode)) else {
         return Ok(Done::Continue);
     };
+    let wants_a_mode = flags as u32 & (OFlags::CREATE.bits() | NAMELESS) != 0;
+    if flags as u32 & !FLAGS != 0
+        || restrictions & !RESTRICTIONS != 0
+        || mode & if wants_a_mode { !0o7777 } else { !0 } != 0
+    {
+        return Ok(Done::Continue);
+    }
+    let restrictions = ResolveFlags::from_bits_retain(restrictions);
     let base = Base::Descriptor(call.descriptor(0));
     open_or_continue(cx, call, Opening { restrictions, ..Opening::new(base, call.pointer(1), flags, mode) })
 }
@@ -67,6 +73,29 @@ fn read_how(call: &Call) -> Option<[[u8; 8]; 3]> {
     how.as_flattened_mut().copy_from_slice(first);
     more.iter().all(|byte| *byte == 0).then_some(how)
 }
+
+/// `__O_TMPFILE`: O_TMPFILE without the O_DIRECTORY in it.
+const NAMELESS: u32 = OFlags::TMPFILE.bits() & !OFlags::DIRECTORY.bits();
+/// `VALID_OPEN_FLAGS` of include/linux/fcntl.h.
+const FLAGS: u32 = OFlags::ACCMODE.bits()
+    | OFlags::CREATE.bits()
+    | OFlags::EXCL.bits()
+    | OFlags::NOCTTY.bits()
+    | OFlags::TRUNC.bits()
+    | OFlags::APPEND.bits()
+    | OFlags::NONBLOCK.bits()
+    | OFlags::SYNC.bits()
+    | OFlags::ASYNC.bits()
+    | OFlags::DIRECT.bits()
+    | OFlags::DIRECTORY.bits()
+    | OFlags::NOFOLLOW.bits()
+    | OFlags::NOATIME.bits()
+    | OFlags::CLOEXEC.bits()
+    | OFlags::PATH.bits()
+    | NAMELESS
+    | OFlags::LARGEFILE.bits();
+/// `VALID_RESOLVE_FLAGS`: the six of include/uapi/linux/openat2.h.
+const RESTRICTIONS: u64 = 0x3f;
 
 /// A page: what the kernel takes at most.
 const MOST_OF_HOW: usize = 4096;
