@@ -90,7 +90,7 @@ impl Kernel {
                         "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children"
                     }
                     false => {
-                        "a seccomp filter around (a container's profile, a systemd unit's SystemCallFilter=) refuses pidfd_open, pidfd_getfd or process_vm_readv; have them allowed (docker run --cap-add SYS_PTRACE, capabilities.add in Kubernetes), or run with --kernel-only"
+                        "a seccomp filter around (a container's profile, a systemd unit's SystemCallFilter=, another sandlock run) refuses pidfd_open, pidfd_getfd or process_vm_readv; have them allowed (docker run --cap-add SYS_PTRACE, capabilities.add in Kubernetes), or run with --kernel-only"
                     }
                 },
                 of_the_supervisor: true,
