@@ -103,7 +103,7 @@ fn other_mistakes_name_the_flag(lab: &Lab) {
     let subcommand =
         word("there is no subcommand \"make\"") + "  hint: to run a command: sandlock run -- make\n";
     says(lab, &["make"], 125, &subcommand);
-    let both = word("--own-proc: / grants the processes of the whole machine");
+    let both = word("--own-proc: / grants /proc, or a part of it, as it is on the machine");
     says(lab, &["run", "--own-proc", "-r", "/", "--", "true"], 125, &both);
 }
 

@@ -137,12 +137,15 @@ fn a_mount_that_shows_what_is_denied_is_an_error(lab: &Lab) {
         run.option("--fs-deny").option(denied).sh("echo executed")
     };
     let sub = place.root.join("sub");
+    std::os::unix::fs::symlink(place.directory.join("inner"), lab.path("link")).unwrap();
     assert_eq!(run(&sub, &place.directory).expect_code(0).stdout, "executed\n");
     for (what, denied) in [
         (place.root.as_path(), place.directory.as_path()),
         (&sub, &place.file),
         (&sub.join("deep"), &sub),
         (&place.directory, &place.directory),
+        (&place.directory.join("inner"), &place.directory),
+        (&lab.path("link"), &place.directory),
     ] {
         let out = run(what, denied);
         out.expect_code(125).expect_said("shows it under another name");

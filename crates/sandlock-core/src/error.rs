@@ -190,7 +190,7 @@ pub enum PlanError {
         granted: PathBuf,
     },
     /// Somebody asks for a `/proc` of the run's own, and grants the whole of it.
-    #[error("--own-proc: {} grants the processes of the whole machine", shown(.granted.as_os_str()))]
+    #[error("--own-proc: {} grants /proc, or a part of it, as it is on the machine", shown(.granted.as_os_str()))]
     OwnProc {
         /// What is granted.
         granted: PathBuf,

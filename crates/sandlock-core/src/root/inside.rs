@@ -9,7 +9,7 @@ use sandlock_supervisor::{Hole, Holes, Mounted};
 use sandlock_sys::landlock::FileAccess;
 
 use super::Mount;
-use super::planned::Layout;
+use super::planned::{Layout, Source};
 use super::told;
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
@@ -141,8 +141,8 @@ impl Layout {
     /// What is mounted from a denied place of the machine's own root would be there under another name.
     fn shows_nothing_denied(&self, holes: &Holes) -> Result<(), PlanError> {
         let shown = |hole: &Hole| {
-            let below = |mount: &&Mount| mount.source.starts_with(&hole.path);
-            self.mounts.iter().map(|(mount, _)| mount).find(below).map(|mount| mount.at.clone())
+            let below = |(_, source): &&(Mount, Source)| source.path.starts_with(&hole.path);
+            self.mounts.iter().find(below).map(|(mount, _)| mount.at.clone())
         };
         // In another root the hole's path is not one of the machine.
         match holes.holes.iter().find_map(|hole| Some((hole, shown(hole)?))).filter(|_| !self.is_apart()) {
