@@ -24,6 +24,9 @@ pub(crate) fn dig(
     directory: &Path,
 ) -> Result<(Vec<Grant>, Holes), PlanError> {
     let mut holes = Holes::default();
+    if denied.is_empty() {
+        return Ok((grants, holes));
+    }
     for path in denied {
         let failed = |source| PlanError::Path { flag: "--fs-deny", path: path.clone(), source };
         let hole = hold(&directory.join(path)).map_err(failed)?;
@@ -69,9 +72,10 @@ fn numbers(found: &std::fs::Metadata) -> (u64, u64) {
 }
 
 fn identity(place: &OwnedFd) -> Result<(u64, u64), PlanError> {
-    let handle = rustix::io::fcntl_dupfd_cloexec(place, 0).map_err(io::Error::from);
-    let found = handle.and_then(|handle| std::fs::File::from(handle).metadata());
-    found.map(|found| numbers(&found)).map_err(|error| PlanError::Ruleset(Box::new(error)))
+    let found =
+        rustix::fs::fstat(place).map_err(|errno| PlanError::Ruleset(Box::new(io::Error::from(errno))))?;
+    #[allow(clippy::unnecessary_cast)] // Their types are the architecture's.
+    Ok((found.st_dev as u64, found.st_ino as u64))
 }
 
 /// Adds what is there beside the holes, in the directories that lead to them: directories, and files that can be
