@@ -12,6 +12,7 @@ mod corked_datagrams;
 mod datagram_descriptor_swapped;
 mod datagram_destination;
 mod datagram_lengths;
+mod dead_mount;
 mod descriptor_swapped;
 mod execution;
 mod fast_open;

@@ -7,6 +7,7 @@
 
 mod args;
 mod capture;
+mod dead_mount;
 mod errno;
 mod lab;
 pub mod message;
@@ -27,6 +28,7 @@ mod user;
 
 pub use args::Args;
 pub use capture::Capture;
+pub use dead_mount::{DeadMount, with_dead_mount};
 pub use errno::Errno;
 pub use lab::{Lab, NONE, Outsider};
 pub use namespace::in_namespace;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use sandlock_names::Happening;
 use sandlock_policy::Denied;
 use sandlock_supervisor::message::{Ending, Link, NotStarted, Order, Report, Step};
@@ -52,10 +52,15 @@ pub(crate) struct Services {
 }
 
 impl Drop for Running {
-    /// Reaps the supervisor, which ends as soon as it has told the end of the run. A caller that exits right away
-    /// need not wait for that.
+    /// Reaps the supervisor, which ends as soon as it has told the end of the run. One that hangs in the kernel is left to it.
     fn drop(&mut self) {
-        let _ = Pid::from_raw(self.supervisor).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+        let Some(pid) = Pid::from_raw(self.supervisor) else {
+            return;
+        };
+        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&LONGEST_END));
+        }
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }
 
@@ -503,6 +508,7 @@ impl Patience {
     }
 }
 
+const LONGEST_END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 const GRACE: Duration = Duration::from_secs(1);
 const MOST_DENIALS: usize = 1000;
 const MOST_FAILED: usize = 100;

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use sandlock_policy::{Allowed, BindPolicy, Denied, Destination, NetworkPolicy, Protocol, Publish, Tree};
+use sandlock_policy::{Allowed, BindPolicy, Denied, Destination, NetworkPolicy, Protocol, Tree};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::Listener;
 use sandlock_sys::pidfd::TaskFd;
@@ -26,89 +27,68 @@ use crate::table::Needs;
 use crate::task::inner::InnerDomains;
 use crate::task::limits::Limited;
 use crate::task::shared_memory::Segments;
-use crate::task::trees::Trees;
+use crate::task::trees::{self, Trees};
 
-/// What every handler is given. Belongs to the receiving thread.
-pub struct Context<'a> {
+/// What is true of the whole run, whichever thread handles a call.
+pub struct Run {
     /// Who may go where, now: names change what they stand for while others look.
-    pub network: &'a ArcSwap<NetworkPolicy>,
+    pub network: Arc<ArcSwap<NetworkPolicy>>,
     /// Who may bind what.
-    pub bind: &'a Arc<BindPolicy>,
+    pub bind: Arc<BindPolicy>,
     /// The directories and files that the command may write, by their real paths.
-    pub writable: &'a [PathBuf],
+    pub writable: Vec<PathBuf>,
     /// Files that are served, besides those about names.
-    pub(crate) served: &'a [ServedFile],
+    pub(crate) served: Vec<ServedFile>,
     /// What this kernel and policy made of the table.
     pub needs: Needs,
-    /// Keeps a blocking call from blocking this thread.
-    pub interrupter: &'a Interrupter,
     /// What is denied in places that are granted.
     pub(crate) holes: Holes,
     /// What is counted and shared out.
     pub(crate) limits: Limited,
-    pub(crate) listener: &'a Listener,
+    pub(crate) listener: Arc<Listener>,
     /// `None` when its ports are the machine's.
     pub(crate) ports: Option<Arc<SharedPorts>>,
     /// The command's process.
     pub(crate) command: i32,
     pub(crate) inner_domains: InnerDomains,
-    pub(crate) segments: RefCell<Segments>,
-    proc_root: OnceCell<Option<proc::Root>>,
-    /// When a call last used up the long patience.
-    hung_at: Cell<Option<Instant>>,
-    pub(crate) link: &'a Link,
+    pub(crate) segments: Mutex<Segments>,
+    pub(crate) link: Arc<Link>,
     /// In runs whose rules may change.
     pub(crate) connections: Option<Arc<Connections>>,
     /// In runs where somebody is asked.
-    pub(crate) desk: Option<&'a Arc<Desk>>,
+    pub(crate) desk: Option<Arc<Desk>>,
     /// In runs with rules for trees of processes.
-    pub(crate) trees: Option<RefCell<Trees>>,
+    pub(crate) trees: Option<Mutex<Trees>>,
+}
+
+/// What every handler is given: the run, and what belongs to the thread that handles the call.
+pub struct Context<'a> {
+    pub(crate) run: &'a Run,
+    /// Keeps a blocking call from blocking this thread.
+    pub interrupter: &'a Interrupter,
+    proc_root: OnceCell<Option<proc::Root>>,
+    /// When a call last used up the long patience.
+    hung_at: Cell<Option<Instant>>,
     groups: RefCell<HashMap<Tid, i32>>,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
 
-/// What a run is given, for the receiving thread.
-pub(crate) struct Given<'a> {
-    pub(crate) network: &'a ArcSwap<NetworkPolicy>,
-    pub(crate) bind: &'a Arc<BindPolicy>,
-    pub(crate) published: &'a [Publish],
-    pub(crate) writable: &'a [PathBuf],
-    pub(crate) served: &'a [ServedFile],
-    pub(crate) connections: Option<Arc<Connections>>,
-    pub(crate) trees: Option<Trees>,
+impl Deref for Context<'_> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        self.run
+    }
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(
-        given: Given<'a>,
-        needs: Needs,
-        interrupter: &'a Interrupter,
-        listener: &'a Listener,
-        link: &'a Link,
-        desk: Option<&'a Arc<Desk>>,
-        command: i32,
-    ) -> Self {
+    pub(crate) fn new(run: &'a Run, interrupter: &'a Interrupter) -> Self {
         Context {
-            network: given.network,
-            bind: given.bind,
-            ports: needs.port_space.then(|| Arc::new(SharedPorts::new(given.published))),
-            writable: given.writable,
-            served: given.served,
-            connections: given.connections,
-            needs,
+            run,
             interrupter,
-            holes: Holes::default(),
-            limits: Limited::default(),
-            listener,
-            link,
-            command,
-            inner_domains: InnerDomains::default(),
-            segments: RefCell::default(),
             proc_root: OnceCell::new(),
-            desk,
-            trees: given.trees.map(RefCell::new),
-            groups: RefCell::default(),
             hung_at: Cell::default(),
+            groups: RefCell::default(),
             tasks: RefCell::default(),
         }
     }
@@ -206,7 +186,7 @@ impl<'a> Context<'a> {
         let Some(trees) = &self.trees else {
             return Ok(Tree::Run);
         };
-        let tree = trees.borrow_mut().of(call.tid).tree();
+        let tree = trees::of(trees, call.tid).tree();
         // The number meant this caller while it was looked at.
         self.confirm(call)?;
         Ok(tree)

@@ -6,38 +6,40 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use sandlock_filter::Table;
 use sandlock_policy::{BindPolicy, Destination, Limits, NetworkPolicy, Publish};
 use sandlock_sys::command::{self, Command, StartError};
-use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::landlock::{Ruleset, SignalScope};
-use sandlock_sys::listener::Listener;
 use sandlock_sys::signal::{self, SignalFd};
 use sandlock_sys::{Errno, privileges, process};
 
 use crate::call::Handler;
-use crate::context::{Context, Given};
+use crate::context::Run;
 use crate::decision::{Decisions, Desk};
 use crate::fs::holes::Holes;
 use crate::fs::mounted::Mounted;
 use crate::fs::served::ServedFile;
 use crate::message::{Ending, Link, NotStarted, Order, Report, Step};
 use crate::net::connections::Connections;
-use crate::receive::{Events, Source, ToWaiting, receive, take};
+use crate::net::port_space::SharedPorts;
+use crate::receive::{Events, Receiving, STACK, Source, take};
 use crate::table::Needs;
+use crate::task::inner::InnerDomains;
 use crate::task::limits::{Lasting, Limited};
 use crate::task::memory::{Meter, Passed};
 use crate::task::pause::Paused;
 use crate::task::tree;
 use crate::task::trees::{TreeRoot, Trees};
-use crate::waiting::{WaitingCall, WaitingCalls};
+use crate::waiting::{ToWaiting, timespec};
+use crate::watch::Watch;
 
 /// All that a supervisor needs, prepared by the launcher before it forks.
 pub struct Supervisor<'a> {
@@ -129,19 +131,15 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     command.open_files = command.open_files.or(open_files);
 
     let unreported = Arc::new(AtomicU64::new(0));
-    let (queue, waiting) = mpsc::channel();
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(at(Step::Supervisor))?;
+    let bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(at(Step::Supervisor));
+    let (bell, waiting) = (bell()?, bell()?);
     let tell_callers = Arc::new(AtomicBool::new(tell_callers));
     let events = Events {
         link: Arc::clone(link),
         unreported: Arc::clone(&unreported),
         tell_callers: Arc::clone(&tell_callers),
     };
-    let to_waiting =
-        ToWaiting { queue, bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))? };
-    let interrupter = Interrupter::new().map_err(at(Step::Supervisor))?;
     let network = Arc::new(ArcSwap::from_pointee(network));
-    let bind = Arc::new(bind);
     let connections = adjustable.then(Arc::<Connections>::default);
     let desk = decisions.map(|decisions| {
         let connections = connections.clone().unwrap_or_default();
@@ -151,10 +149,9 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
     let lasting = limits.memory.map(|_| Lasting::default());
     let limited = Limited::new(&limits, lasting.clone());
     let over_memory = Arc::new(OnceLock::new());
-    let passed = Passed {
-        limit: Arc::clone(&over_memory),
-        bell: rustix::io::fcntl_dupfd_cloexec(&bell, 0).map_err(at(Step::Supervisor))?,
-    };
+    let another = |bell: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(bell, 0).map_err(at(Step::Supervisor));
+    let passed = Passed { limit: Arc::clone(&over_memory), bell: another(&bell)? };
+    let ring = another(&bell)?;
 
     let keep: Vec<_> = inherited.iter().map(AsFd::as_fd).collect();
     process::close_on_exec_except(&keep).map_err(at(Step::Supervisor))?;
@@ -165,50 +162,48 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         release_standard_descriptors(&nothing);
     }
     let listener = Arc::new(started.listener);
-    // Only now, while the command loads: its calls wait until somebody receives them.
-    let receiver = Arc::clone(&listener);
-    let checked_by = Arc::clone(&network);
-    let pid = started.pid;
-    let asked_at = desk.clone();
-    let known = connections.clone();
     let takers = if needs.counts_processes { TAKERS } else { 0 };
     let (taken, calls) = mpsc::channel();
-    let spawned = std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(move || {
-        let Ok(interrupter) = Interrupter::new() else {
-            process::exit_now(1);
-        };
-        // The directory and the mask that names are made by are the caller's, each time. The default profiles of containers
-        // refuse unshare(2): the other threads, which make no names and look up none but from the root, then have these too.
-        let _ = process::own_directory_and_mask();
-        let given = Given {
-            network: &checked_by,
-            bind: &bind,
-            published: &published,
-            writable: &writable,
-            served: &served,
-            connections: known,
-            trees: trees.map(|trees| trees.with_command(pid)),
-        };
-        let desk = asked_at.as_ref();
-        let mut cx = Context::new(given, needs, &interrupter, &receiver, &events.link, desk, pid);
-        cx.holes = holes;
-        cx.limits = limited;
-        let source = if takers == 0 { Source::Listener(&receiver) } else { Source::Takers(calls) };
-        receive(&cx, &receiver, &source, &table, &events, &to_waiting);
+    let to_waiting = ToWaiting::new(waiting, Arc::clone(&listener), desk.clone());
+    let receiving = Arc::new(Receiving {
+        run: Run {
+            network: Arc::clone(&network),
+            bind: Arc::new(bind),
+            ports: needs.port_space.then(|| Arc::new(SharedPorts::new(&published))),
+            writable,
+            served,
+            needs,
+            holes,
+            limits: limited,
+            listener: Arc::clone(&listener),
+            command: started.pid,
+            inner_domains: InnerDomains::default(),
+            segments: Mutex::default(),
+            link: Arc::clone(link),
+            connections: connections.clone(),
+            desk: desk.clone(),
+            trees: trees.map(|trees| Mutex::new(trees.with_command(started.pid))),
+        },
+        table,
+        source: if takers == 0 { Source::Listener } else { Source::Takers(Mutex::new(calls)) },
+        events,
+        to_waiting,
+        bell: ring,
+        threads: Arc::default(),
+        apart: AtomicBool::new(true),
     });
+    // Only now, while the command loads: its calls wait until somebody receives them.
+    let spawned = receiving.start();
     let metered = limits.memory.zip(lasting).map_or(Ok(()), |(limit, lasting)| {
         let watch = move || Meter::new(limit.bytes(), lasting).watch(&passed);
-        std::thread::Builder::new().stack_size(RECEIVER_STACK).spawn(watch).map(drop)
+        std::thread::Builder::new().stack_size(STACK).spawn(watch).map(drop)
     });
     let taking = (0..takers).try_for_each(|_| {
         let (listener, taken) = (Arc::clone(&listener), taken.clone());
-        std::thread::Builder::new()
-            .stack_size(RECEIVER_STACK)
-            .spawn(move || take(&listener, &taken))
-            .map(drop)
+        std::thread::Builder::new().stack_size(STACK).spawn(move || take(&listener, &taken)).map(drop)
     });
     drop(taken);
-    if let Err(error) = spawned.map(drop).and(metered).and(taking) {
+    if let Err(error) = spawned.and(metered).and(taking) {
         tree::end(scope.as_ref());
         return Err(NotStarted { step: Step::Supervisor, errno: error.raw_os_error().unwrap_or(0) });
     }
@@ -228,10 +223,8 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
         connections,
         tell_callers,
         signals,
-        listener,
-        interrupter,
         bell,
-        waiting,
+        receiving,
         over_memory,
         keep_background,
         ended: OnceCell::new(),
@@ -296,10 +289,8 @@ struct Company<'a> {
     /// Where answers come in for calls that are held.
     desk: Option<Arc<Desk>>,
     signals: SignalFd,
-    listener: Arc<Listener>,
-    interrupter: Interrupter,
     bell: OwnedFd,
-    waiting: Receiver<WaitingCall>,
+    receiving: Arc<Receiving>,
     /// Set by who measures.
     over_memory: Arc<OnceLock<u64>>,
     keep_background: bool,
@@ -310,12 +301,15 @@ struct Company<'a> {
 
 impl Company<'_> {
     fn keep(&self) -> Ending {
-        let mut calls = WaitingCalls::default();
+        let mut watch = Watch::default();
         loop {
-            let (children, orders, rang) = self.sleep(&mut calls);
+            let (children, orders, rang) = self.sleep(watch.next_look());
             if rang {
                 let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
-                self.waiting.try_iter().for_each(|call| calls.add(call));
+                watch.wake();
+            }
+            if watch.finds_it_hanging(&self.receiving.threads) && self.receiving.start().is_ok() {
+                watch.replaced();
             }
             if children && let Some(ending) = self.reap().and_then(|ending| self.left_alone(ending)) {
                 return ending;
@@ -349,38 +343,24 @@ impl Company<'_> {
         }
     }
 
-    /// Sleeps until something happens; calls that wait proceed. Says whether a child changed, an order came, a
-    /// call was handed over.
-    fn sleep(&self, calls: &mut WaitingCalls) -> (bool, bool, bool) {
-        let patience = calls.patience().map(|patience| Timespec {
-            tv_sec: patience.as_secs() as i64,
-            tv_nsec: i64::from(patience.subsec_nanos()),
-        });
+    /// Sleeps until something happens, or it is time to look. Says whether a child changed, an order came, the bell rang.
+    fn sleep(&self, look: Option<Instant>) -> (bool, bool, bool) {
+        let patience = look.map(|at| timespec(at.saturating_duration_since(Instant::now())));
         let confirms = [&self.to_confirm, &self.rules_to_confirm, &self.pause_to_confirm]
             .iter()
             .any(|serial| serial.get().is_some());
         let room = if confirms { PollFlags::OUT } else { PollFlags::empty() };
-        // Only while a call may be held: else an answer would wake this thread as well as the one that waits for it.
-        let desk = self.desk.as_ref().filter(|desk| calls.any() && !desk.is_closed());
-        let mut fds = vec![
+        let mut fds = [
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN | room),
             PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
         ];
-        let watched = fds.len() + usize::from(desk.is_some());
-        fds.extend(desk.map(|desk| PollFd::from_borrowed_fd(desk.source(), PollFlags::IN)));
-        fds.extend(calls.watches().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
         if poll(&mut fds, patience.as_ref()).is_err() {
             // EINTR. Nothing can be said of the descriptors.
             return (false, false, false);
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        if let Some(desk) = desk {
-            desk.take_in();
-        }
-        let mut watched = ready[watched..].iter();
-        calls.proceed(&self.listener, &self.interrupter, || watched.next() == Some(&true));
-        (ready[0], ready[1], ready[2])
+        let [children, orders, rang] = fds.map(|fd| !fd.revents().is_empty());
+        (children, orders, rang)
     }
 
     /// The end of the run, once the command has ended so: at once, or when nothing of its tree is left.
@@ -422,7 +402,10 @@ impl Company<'_> {
         };
         let is_granted =
             |tree, destination| network.of(tree).check(destination).is_ok() || is_approved(tree, destination);
-        self.connections.iter().for_each(|connections| connections.cut(is_granted));
+        if let Some(connections) = &self.connections {
+            self.receiving.threads.settle();
+            connections.cut(is_granted);
+        }
     }
 
     /// Signals the command; those that it left behind, when it has ended: its number may be somebody else's by then.
@@ -489,4 +472,3 @@ fn not_started(error: StartError) -> NotStarted {
 
 /// Where it matters how soon a call is taken: one takes while the other hands over.
 const TAKERS: usize = 2;
-const RECEIVER_STACK: usize = 256 * 1024;

@@ -3,13 +3,19 @@
 //! A bare blocking call waits until it can go on, its time-out passes, a signal comes or its thread is killed.
 //! So does this: the descriptors are polled, and callers are looked at every few milliseconds.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandlock_sys::interrupt::Interrupter;
 use sandlock_sys::listener::{CallId, Listener};
-use sandlock_sys::{Errno, Tid};
+use sandlock_sys::{Errno, Tid, process};
+
+use crate::decision::Desk;
+use crate::lock::lock;
+use crate::receive::STACK;
 
 /// A call that can be tried again.
 pub trait Waiting: Send {
@@ -43,9 +49,94 @@ pub struct Turn<'a> {
     pub caller_waits: &'a dyn Fn() -> bool,
 }
 
+/// The way to the thread that looks after calls that wait. It is started with the first of them.
+pub(crate) struct ToWaiting {
+    queue: Sender<WaitingCall>,
+    company: Arc<Company>,
+    started: Mutex<bool>,
+}
+
+/// What that thread has.
+struct Company {
+    listener: Arc<Listener>,
+    /// Where answers come in for calls that are held.
+    desk: Option<Arc<Desk>>,
+    queue: Mutex<Receiver<WaitingCall>>,
+    bell: OwnedFd,
+}
+
+impl ToWaiting {
+    /// `bell`, an eventfd, wakes the thread.
+    pub(crate) fn new(bell: OwnedFd, listener: Arc<Listener>, desk: Option<Arc<Desk>>) -> Self {
+        let (queue, calls) = channel();
+        let company = Company { listener, desk, queue: Mutex::new(calls), bell };
+        ToWaiting { queue, company: Arc::new(company), started: Mutex::new(false) }
+    }
+
+    pub(crate) fn hand_over(&self, call: WaitingCall) {
+        if !self.is_started() {
+            return self.company.listener.answer(call.id, Err(Errno::AGAIN));
+        }
+        let _ = self.queue.send(call);
+        let _ = rustix::io::write(&self.company.bell, &1u64.to_ne_bytes());
+    }
+
+    fn is_started(&self) -> bool {
+        let mut started = lock(&self.started);
+        if !*started {
+            let company = Arc::clone(&self.company);
+            *started = std::thread::Builder::new().stack_size(STACK).spawn(move || company.keep()).is_ok();
+        }
+        *started
+    }
+}
+
+impl Company {
+    /// Looks after calls that wait, until the process ends.
+    fn keep(&self) {
+        let Ok(interrupter) = Interrupter::new() else {
+            process::exit_now(1);
+        };
+        let mut calls = WaitingCalls::default();
+        loop {
+            self.sleep(&mut calls, &interrupter);
+            lock(&self.queue).try_iter().for_each(|call| calls.add(call));
+        }
+    }
+
+    /// Sleeps until there is something to do for calls that wait, or another one comes.
+    fn sleep(&self, calls: &mut WaitingCalls, interrupter: &Interrupter) {
+        let patience = calls.patience().map(timespec);
+        // Only while a call may be held: else an answer would wake this thread as well as the one that waits for it.
+        let desk = self.desk.as_ref().filter(|desk| calls.any() && !desk.is_closed());
+        let mut fds = vec![PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN)];
+        fds.extend(desk.map(|desk| PollFd::from_borrowed_fd(desk.source(), PollFlags::IN)));
+        let watched = fds.len();
+        fds.extend(calls.watches().map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
+        if poll(&mut fds, patience.as_ref()).is_err() {
+            // EINTR. Nothing can be said of the descriptors.
+            return;
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready[0] {
+            let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
+        }
+        if let Some(desk) = desk {
+            desk.take_in();
+        }
+        let mut watched = ready[watched..].iter();
+        calls.proceed(&self.listener, interrupter, || watched.next() == Some(&true));
+    }
+}
+
+/// What `poll` takes.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
+}
+
 /// The calls that wait now.
 #[derive(Default)]
-pub(crate) struct WaitingCalls {
+struct WaitingCalls {
     calls: Vec<WaitingCall>,
     next_look: Option<Instant>,
 }
@@ -58,23 +149,23 @@ pub(crate) struct WaitingCall {
 }
 
 impl WaitingCalls {
-    pub(crate) fn add(&mut self, call: WaitingCall) {
+    fn add(&mut self, call: WaitingCall) {
         self.calls.push(call);
         self.next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
     }
 
     /// Whether there are any.
-    pub(crate) fn any(&self) -> bool {
+    fn any(&self) -> bool {
         !self.calls.is_empty()
     }
 
     /// What to poll for, one entry for each call that can be polled.
-    pub(crate) fn watches(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+    fn watches(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         self.calls.iter().filter_map(|call| call.waiting.watch())
     }
 
     /// How long a poll may sleep.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    fn patience(&self) -> Option<Duration> {
         let look = self.next_look?;
         let deadline = self.calls.iter().filter_map(|call| call.waiting.deadline()).min();
         Some(deadline.map_or(look, |at| at.min(look)).saturating_duration_since(Instant::now()))
@@ -82,12 +173,7 @@ impl WaitingCalls {
 
     /// Tries the calls for which `ready` says so (asked in the order of [`WaitingCalls::watches`]), answers those
     /// that are done, too late, interrupted, and forgets those whose caller is gone.
-    pub(crate) fn proceed(
-        &mut self,
-        listener: &Listener,
-        interrupter: &Interrupter,
-        mut ready: impl FnMut() -> bool,
-    ) {
+    fn proceed(&mut self, listener: &Listener, interrupter: &Interrupter, mut ready: impl FnMut() -> bool) {
         let now = Instant::now();
         let look = self.next_look.is_some_and(|at| at <= now);
         self.calls.retain_mut(|call| {

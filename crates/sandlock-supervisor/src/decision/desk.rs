@@ -1,11 +1,11 @@
 //! Where questions go out and answers come in.
 //!
-//! Two threads listen: the receiving one, for the moment that it waits, and the main one while calls are held. Whoever
+//! Two threads listen: the receiving one, for the moment that it waits, and the waiting one while calls are held. Whoever
 //! reads an answer that is not its own puts it where the other finds it.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use sandlock_sys::{Errno, Tid};
 
 use super::{About, Asking, Asks, Decisions, GoOn, Hands, Refusals, Reply, caller};
 use crate::call::{Done, Failure};
+use crate::lock::lock;
 use crate::message::Link;
 use crate::net::connections::Connections;
 use crate::receive::{Events, errno_of};
@@ -153,7 +154,7 @@ impl Desk {
         self.arrived.as_fd()
     }
 
-    /// Takes in what came, and tells those who wait for it. For the main thread, before it looks at what is held.
+    /// Takes in what came, and tells those who wait for it. For the waiting thread, before it looks at what is held.
     pub(crate) fn take_in(&self) {
         let mut state = self.state();
         let _ = rustix::io::read(&self.arrived, &mut [0u8; 8]);
@@ -222,8 +223,7 @@ impl Desk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is in it is whole at any moment.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What performs a call after a yes: in the receiving thread, or in the main one when the answer took a while.
+//! What performs a call after a yes: in the receiving thread, or in the waiting one when the answer took a while.
 
 use std::sync::Arc;
 
@@ -27,29 +27,29 @@ pub(crate) struct Hands<'a> {
 
 enum Whose<'a> {
     Receiver(&'a Context<'a>),
-    Main(&'a Interrupter),
+    Waiting(&'a Interrupter),
 }
 
 impl<'a> Hands<'a> {
     /// The receiving thread's.
     pub(crate) fn of_context(cx: &'a Context<'a>, caller_waits: &'a dyn Fn() -> bool) -> Self {
         Hands {
-            network: cx.network,
+            network: &cx.network,
             caller_waits,
             connections: cx.connections.as_ref(),
-            link: cx.link,
+            link: &cx.link,
             whose: Whose::Receiver(cx),
         }
     }
 
-    /// The main thread's.
+    /// The waiting thread's.
     pub(super) fn of_turn(turn: &'a Turn<'a>, desk: &'a Desk) -> Self {
         Hands {
             network: &desk.network,
             caller_waits: turn.caller_waits,
             connections: Some(&desk.connections),
             link: &desk.events.link,
-            whose: Whose::Main(turn.interrupter),
+            whose: Whose::Waiting(turn.interrupter),
         }
     }
 
@@ -61,7 +61,7 @@ impl<'a> Hands<'a> {
     ) -> Result<T, Errno> {
         match self.whose {
             Whose::Receiver(cx) => cx.briefly(on_this_machine, call),
-            Whose::Main(interrupter) => interrupter.within(PATIENCE, call),
+            Whose::Waiting(interrupter) => interrupter.within(PATIENCE, call),
         }
     }
 

@@ -73,6 +73,6 @@ pub(crate) fn listening(
     }
 }
 
-fn asked_about<'a>(cx: &Context<'a>) -> Option<&'a Desk> {
-    cx.desk.map(|desk| &**desk).filter(|desk| desk.asks.binds)
+fn asked_about<'a>(cx: &'a Context<'_>) -> Option<&'a Desk> {
+    cx.desk.as_deref().filter(|desk| desk.asks.binds)
 }

@@ -2,8 +2,8 @@
 //!
 //! Landlock only adds rights, so the command has none in a directory above a hole, but in those beside it; and the
 //! supervisor, which has, acts there on its behalf. What is looked at is identities of directories, never spellings: whatever is renamed, a
-//! hole stays what it was, and stays below what it was below. All that changes names in such a place is performed by the
-//! receiving thread, one call after another.
+//! hole stays what it was, and stays below what it was below. All that changes names in such a place is performed here, and
+//! no call may move what is above a hole: so nothing that was judged becomes untrue by another call.
 
 use std::collections::HashSet;
 use std::ffi::OsString;

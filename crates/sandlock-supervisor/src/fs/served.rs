@@ -160,7 +160,7 @@ impl<'a> Served<'a> {
         let hosts =
             (network.all_rules().have_names() || network.resolver().is_some()).then_some(Served::Hosts);
         let resolver = network.resolver().map(|_| Served::Resolver);
-        hosts.into_iter().chain(resolver).chain(cx.served.iter().map(Served::File))
+        hosts.into_iter().chain(resolver).chain(cx.run.served.iter().map(Served::File))
     }
 }
 

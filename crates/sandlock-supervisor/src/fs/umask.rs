@@ -24,7 +24,7 @@ impl Umask {
         Ok(Umask(Mode::from_bits_truncate(mask.ok_or(Errno::ACCESS)?)))
     }
 
-    /// Makes something under it, in the receiving thread. No other one makes anything that has a name.
+    /// Makes something under it. The mask is this thread's own, or no other one makes anything that has a name.
     pub(crate) fn during<T>(&self, make: impl FnOnce() -> T) -> T {
         let before = rustix::process::umask(self.0);
         let made = make();

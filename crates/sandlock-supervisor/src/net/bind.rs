@@ -77,7 +77,7 @@ fn ask(
     let (Socket::Internet { family, .. }, Some(local)) = (kind, local_port(kind, &address)) else {
         return Err(Errno::ACCESS.into());
     };
-    let (rules, ports, desk) = (Arc::clone(cx.bind), cx.ports.clone(), cx.desk.map(Arc::clone));
+    let (rules, ports, desk) = (Arc::clone(&cx.bind), cx.ports.clone(), cx.desk.clone());
     let go_on = move |approval: Approval, hands: &Hands<'_>| {
         if !(hands.caller_waits)() {
             return Err(Failure::Gone);

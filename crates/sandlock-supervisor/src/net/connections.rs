@@ -6,8 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
@@ -18,14 +17,13 @@ use sandlock_sys::socket::peer_or_goal;
 
 use super::socket::{self, inode};
 use super::socket_table;
+use crate::lock::lock;
 use crate::task::tree;
 
 /// The connections that were made, or begun.
 #[derive(Default)]
 pub(crate) struct Connections {
     known: Mutex<Known>,
-    /// Odd while the receiving thread is about a call.
-    turn: AtomicU64,
 }
 
 #[derive(Default)]
@@ -85,24 +83,8 @@ impl Connections {
         Some(Being { connections: Arc::clone(connections), inode })
     }
 
-    /// The receiving thread begins with a call, and goes by the policy of from now on.
-    pub(crate) fn begin_turn(&self) {
-        self.turn.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    /// It is done with it.
-    pub(crate) fn end_turn(&self) {
-        self.turn.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Ends what is not granted. The policy was changed before: calls that began under the old one are waited for.
+    /// Ends what is not granted. The policy was changed before, and calls that began under the old one have ended.
     pub(crate) fn cut(&self, is_granted: impl Fn(Tree, Destination) -> bool) {
-        fence(Ordering::SeqCst);
-        let (turn, limit) = (self.turn.load(Ordering::SeqCst), Instant::now() + LONGEST_TURN);
-        while turn % 2 == 1 && self.turn.load(Ordering::SeqCst) == turn && Instant::now() < limit {
-            std::thread::sleep(PAUSE);
-        }
         // A descriptor can be handed from a process that was not looked at yet to one that was.
         for _ in 0..MOST_LOOKS {
             if !self.look(&is_granted) {
@@ -152,8 +134,7 @@ impl Connections {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // What is in it is whole at any moment.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 
@@ -185,9 +166,6 @@ fn end(socket: BorrowedFd<'_>) {
 
 const MANY: usize = 1024;
 const JUST_NOW: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_micros(50);
-/// Longer than a call can hold up the receiving thread.
-const LONGEST_TURN: Duration = Duration::from_millis(50);
 const MOST_LOOKS: usize = 8;
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn listen(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let first = match decision::listening(cx, socket.as_fd(), local)? {
         PortStanding::Allowed(allowed) => allowed,
         PortStanding::Open(matter) => {
-            let (rules, ports) = (Arc::clone(cx.bind), cx.ports.clone());
+            let (rules, ports) = (Arc::clone(&cx.bind), cx.ports.clone());
             let go_on = move |approval: Approval, hands: &Hands<'_>| {
                 if !(hands.caller_waits)() {
                     return Err(Failure::Gone);
@@ -47,7 +47,7 @@ pub(crate) fn listen(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
             Err(Denied::Listen { protocol: Protocol::Tcp, port: None, forbidden: false })
         }
     };
-    let allowed = have_port(cx.bind, socket.as_fd(), first, judge)?;
+    let allowed = have_port(&cx.bind, socket.as_fd(), first, judge)?;
     perform(cx.ports.as_deref(), socket.as_fd(), &allowed, backlog)
 }
 

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use sandlock_policy::{Allowed, Destination, Holder, LocalPort, Protocol, Publish, check_own};
@@ -21,10 +21,11 @@ use super::socket_at::SocketDiag;
 use super::socket_table::sockets_in_proc;
 use crate::call::{Done, Failure};
 use crate::decision::Hands;
+use crate::lock::lock;
 use crate::message::{PortMapping, Report};
 use crate::task::tree;
 
-/// The port space, for the thread that performs a bind: the receiving one, or the main one after a call was held.
+/// The port space, for the thread that performs a bind: the receiving one, or the waiting one after a call was held.
 pub(crate) struct SharedPorts(Mutex<PortSpace>);
 
 impl SharedPorts {
@@ -34,8 +35,7 @@ impl SharedPorts {
 
     /// Waits for the other thread, which has it for no longer than a call may take that could block.
     pub(crate) fn lock(&self) -> MutexGuard<'_, PortSpace> {
-        // What is in it is whole at any moment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -5,27 +5,29 @@
 //! remembered, and so are their descendants: by their lineage, as long as that tells. Where an orphan's parents are
 //! gone, it is taken for one of them.
 
-use std::cell::{Cell, RefCell};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sandlock_sys::Errno;
 
 use super::tree;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::lock::lock;
 
 /// What is remembered in a run.
 #[derive(Default)]
 pub(crate) struct InnerDomains {
-    entered_by: RefCell<Vec<i32>>,
+    entered_by: Mutex<Vec<i32>>,
     /// Somebody inside may adopt orphans: lineages say nothing any more.
-    adopts: Cell<bool>,
+    adopts: AtomicBool,
 }
 
 /// `landlock_restrict_self`: remembered, and performed by the kernel.
 pub(crate) fn restrict_self(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let caller = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
     cx.confirm(call)?;
-    let mut entered_by = cx.inner_domains.entered_by.borrow_mut();
+    let mut entered_by = lock(&cx.inner_domains.entered_by);
     if !entered_by.contains(&caller) {
         entered_by.push(caller);
     }
@@ -34,7 +36,7 @@ pub(crate) fn restrict_self(cx: &Context<'_>, call: &Call) -> Result<Done, Failu
 
 /// `prctl(PR_SET_CHILD_SUBREAPER)`.
 pub(crate) fn adopt(cx: &Context<'_>, _call: &Call) -> Result<Done, Failure> {
-    cx.inner_domains.adopts.set(true);
+    cx.inner_domains.adopts.store(true, Ordering::Relaxed);
     Ok(Done::Continue)
 }
 
@@ -50,14 +52,14 @@ pub(crate) fn demand_none(cx: &Context<'_>, call: &Call) -> Result<(), Failure> 
 
 /// Whether a process may be in a domain that something of this run made.
 pub(crate) fn may_be_in_one(cx: &Context<'_>, process: i32) -> bool {
-    let entered_by = cx.inner_domains.entered_by.borrow();
+    let entered_by = lock(&cx.inner_domains.entered_by);
     if entered_by.is_empty() {
         return false;
     }
     let Some(lineage) = tree::lineage(process) else {
         return true;
     };
-    cx.inner_domains.adopts.get()
+    cx.inner_domains.adopts.load(Ordering::Relaxed)
         || lineage.last() != Some(&cx.command)
         || lineage.iter().any(|pid| entered_by.contains(pid))
 }

@@ -1,7 +1,6 @@
 //! What the handlers of limits work with.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::thread::CpuSet;
 use sandlock_policy::Limits;
@@ -14,7 +13,7 @@ use super::processors;
 /// The limits that some handler keeps; others are the kernel's.
 #[derive(Default)]
 pub(crate) struct Limited {
-    pub(crate) processes: RefCell<Option<Processes>>,
+    pub(crate) processes: Mutex<Option<Processes>>,
     pub(crate) processors: Option<CpuSet>,
     /// Where files in memory are kept in sight.
     pub(crate) memory_files: Option<Arc<MemoryFiles>>,
@@ -34,7 +33,7 @@ impl Limited {
         let (memory_files, memory_segments) =
             lasting.map(|lasting| (lasting.files, lasting.segments)).unzip();
         Limited {
-            processes: RefCell::new(limits.processes.map(Processes::new)),
+            processes: Mutex::new(limits.processes.map(Processes::new)),
             processors: limits.processors.as_ref().map(processors::as_set),
             memory_files,
             memory_segments,

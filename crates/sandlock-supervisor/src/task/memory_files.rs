@@ -2,7 +2,7 @@
 //! anybody has them mapped.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use sandlock_sys::{Errno, lease};
@@ -10,6 +10,7 @@ use sandlock_sys::{Errno, lease};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::fs::path;
+use crate::lock::lock;
 
 /// The files in memory that were made and are still there.
 #[derive(Default)]
@@ -22,7 +23,7 @@ impl MemoryFiles {
     ///
     /// ENFILE when there are too many.
     fn keep(&self, file: &OwnedFd) -> Result<(), Errno> {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = lock(&self.0);
         if files.len() >= MOST {
             files.retain(is_in_use);
         }
@@ -38,7 +39,7 @@ impl MemoryFiles {
 
     /// The memory that they take; those that are gone are let go. Their inodes are told to `each`.
     pub(crate) fn bytes(&self, mut each: impl FnMut(u64)) -> u64 {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = lock(&self.0);
         files.retain(is_in_use);
         let mut bytes = 0;
         for file in &*files {

@@ -1,7 +1,9 @@
 //! How much memory the run's segments of System V shared memory take, whether or not anybody has them mapped.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::lock::lock;
 
 /// The numbers of the segments that were made and may still be there.
 #[derive(Default)]
@@ -10,13 +12,13 @@ pub(crate) struct MemorySegments(Mutex<Vec<i32>>);
 impl MemorySegments {
     /// Keeps one in sight.
     pub(crate) fn keep(&self, id: i32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        lock(&self.0).push(id);
     }
 
     /// The memory that they take, swapped or not; those that are gone are let go. Their numbers are told to `each`, as
     /// `/proc` shows them as inodes. `None` when that could not be told.
     pub(crate) fn bytes(&self, mut each: impl FnMut(u64)) -> Option<u64> {
-        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = lock(&self.0);
         if ids.is_empty() {
             return Some(0);
         }

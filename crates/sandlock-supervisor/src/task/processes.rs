@@ -13,6 +13,7 @@ use syscalls::Sysno;
 use super::census::{Census, threads_of};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::lock::lock;
 
 /// The processes and threads of the sandbox, counted.
 pub(crate) struct Processes {
@@ -74,7 +75,7 @@ fn may_be_making(tid: Tid) -> bool {
 pub(crate) fn make(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     // An image is judged before it is inherited, in runs with rules for trees of processes.
     cx.tree_of(call)?;
-    let mut processes = cx.limits.processes.borrow_mut();
+    let mut processes = lock(&cx.limits.processes);
     let Some(processes) = processes.as_mut() else {
         return Err(Errno::AGAIN.into());
     };

@@ -11,6 +11,7 @@ use sandlock_sys::{Errno, memory};
 
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
+use crate::lock::lock;
 use crate::task::tree;
 
 /// The segments of a run.
@@ -41,7 +42,7 @@ pub(crate) struct Kept {
 /// `shmget(key, size, flags)`.
 pub(crate) fn shmget(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let (key, size, flags) = (call.int(0), call.long(1), call.int(2));
-    let mut segments = cx.segments.borrow_mut();
+    let mut segments = lock(&cx.segments);
     let Segments { kept: segments, removed } = &mut *segments;
     if key != IPC_PRIVATE {
         if let Some((id, kept)) = segments.iter().find(|(_, kept)| kept.key == key) {
@@ -86,7 +87,7 @@ pub(crate) fn shmctl(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
         IPC_RMID => {
             demand_own(cx, id)?;
             // Gone with its last mapping, of which this process has one no more.
-            cx.segments.borrow_mut().remove(id);
+            lock(&cx.segments).remove(id);
             Ok(Done::Value(0))
         }
         IPC_STAT => stat(cx, call, id),
@@ -105,8 +106,7 @@ pub(crate) fn shmctl(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 
 fn stat(cx: &Context<'_>, call: &Call, id: i32) -> Result<Done, Failure> {
     let state = demand_own(cx, id)?;
-    let segments = cx.segments.borrow();
-    let kept = segments.kept.get(&id).map(|kept| (kept.key, kept.mode, kept.creator));
+    let kept = lock(&cx.segments).kept.get(&id).map(|kept| (kept.key, kept.mode, kept.creator));
     let to = call.pointer(2);
     let words = state.told(kept).words().into_iter().enumerate();
     let places =
@@ -123,7 +123,7 @@ fn set_mode(cx: &Context<'_>, call: &Call, id: i32) -> Result<Done, Failure> {
     memory::read(call.tid, call.pointer(2), &mut permissions)?;
     let mode = u16::from_ne_bytes([permissions[IPC_PERM_TO_MODE], permissions[IPC_PERM_TO_MODE + 1]]);
     cx.confirm(call)?;
-    if let Some(kept) = cx.segments.borrow_mut().kept.get_mut(&id) {
+    if let Some(kept) = lock(&cx.segments).kept.get_mut(&id) {
         kept.mode = mode & 0o777;
     }
     Ok(Done::Value(0))
@@ -133,7 +133,7 @@ fn set_mode(cx: &Context<'_>, call: &Call, id: i32) -> Result<Done, Failure> {
 ///
 /// EINVAL, as for a number that no segment has.
 fn demand_own(cx: &Context<'_>, id: i32) -> Result<SegmentState, Failure> {
-    let segments = cx.segments.borrow();
+    let segments = lock(&cx.segments);
     if !segments.kept.contains_key(&id) && !segments.removed.contains(&id) {
         return Err(Errno::INVAL.into());
     }

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use sandlock_policy::Tree;
@@ -23,6 +24,7 @@ use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::decision;
 use crate::fs::path::{self, Base, Follow};
+use crate::lock::lock;
 
 /// A program whose descendants have rules of their own.
 #[derive(Clone, Debug)]
@@ -35,12 +37,12 @@ pub struct TreeRoot {
 
 /// What is known of the images of a run.
 pub(crate) struct Trees {
-    programs: Vec<Program>,
+    programs: Arc<[Program]>,
     command: Option<Script>,
     /// Nothing, where two have the same addresses: without randomisation of addresses.
     images: HashMap<Image, Option<Membership>>,
     /// Executions that were begun, by process. Those that failed stay until the next.
-    executing: HashMap<i32, Execution>,
+    executing: HashMap<i32, Arc<Execution>>,
     most_images: usize,
     most_executing: usize,
 }
@@ -113,7 +115,7 @@ impl Trees {
     /// Finds the programs, as they are before anything was executed. `command` is what is executed first.
     pub(crate) fn new(roots: Vec<TreeRoot>, command: &Path) -> Trees {
         let programs = roots.into_iter().enumerate();
-        let programs: Vec<_> = programs.filter_map(|(place, root)| Program::find(place, root)).collect();
+        let programs = programs.filter_map(|(place, root)| Program::find(place, root)).collect();
         let mut trees = Trees {
             programs,
             command: None,
@@ -131,31 +133,11 @@ impl Trees {
     pub(crate) fn with_command(mut self, process: i32) -> Trees {
         let script = self.command.take();
         let execution = Execution { since: None, before: None, from: Membership::RUN, script };
-        self.executing.insert(process, execution);
+        self.executing.insert(process, Arc::new(execution));
         self
     }
 
-    /// Whose rules a thread has. Its number is to be confirmed afterwards.
-    pub(crate) fn of(&mut self, tid: Tid) -> Membership {
-        self.look_at(tid.get(), |from| path::read_string(tid, from).ok())
-    }
-
-    /// `read` reads a string from the thread's memory.
-    fn look_at(&mut self, tid: i32, read: impl FnOnce(ChildPtr) -> Option<Vec<u8>>) -> Membership {
-        let Some(image) = image_of(tid) else {
-            return Membership::UNKNOWN;
-        };
-        if let Some((process, execution)) = self.execution_of(tid)
-            && execution.before != Some(image)
-        {
-            let membership = self.judge(tid, &image, execution, read);
-            self.executing.remove(&process);
-            self.remember(image, membership);
-        }
-        self.images.get(&image).copied().flatten().unwrap_or(Membership::UNKNOWN)
-    }
-
-    fn execution_of(&self, tid: i32) -> Option<(i32, &Execution)> {
+    fn execution_of(&self, tid: i32) -> Option<(i32, &Arc<Execution>)> {
         let process = match self.executing.contains_key(&tid) {
             true => tid,
             false if self.executing.is_empty() => return None,
@@ -167,31 +149,8 @@ impl Trees {
         same.then_some((process, execution))
     }
 
-    /// Whose rules what was executed has.
-    fn judge(
-        &self,
-        tid: i32,
-        image: &Image,
-        execution: &Execution,
-        read: impl FnOnce(ChildPtr) -> Option<Vec<u8>>,
-    ) -> Membership {
-        let Ok(executed) = rustix::fs::stat(format!("/proc/{tid}/exe")) else {
-            return Membership::UNKNOWN;
-        };
-        let executed = id_of(&executed);
-        let by_itself = self.programs.iter().find(|program| program.file.id == executed);
-        let as_script = || {
-            let script = execution.script.as_ref()?;
-            let program = self.programs.iter().find(|program| program.place == script.place)?;
-            let (interpreter, _) = program.interpreter.as_ref()?;
-            // The kernel's own note of what was executed; memory may have said something else by then.
-            let said = read(ChildPtr::from_register(image[EXECFN]))?;
-            (interpreter.id == executed && said == script.name).then_some(program)
-        };
-        match by_itself.or_else(as_script) {
-            Some(program) => execution.from.executes(program),
-            None => execution.from.executes_another(),
-        }
+    fn known(&self, image: &Image) -> Membership {
+        self.images.get(image).copied().flatten().unwrap_or(Membership::UNKNOWN)
     }
 
     fn remember(&mut self, image: Image, membership: Membership) {
@@ -213,7 +172,7 @@ impl Trees {
             });
             self.most_executing = MOST_EXECUTING.max(2 * self.executing.len());
         }
-        self.executing.insert(process, execution);
+        self.executing.insert(process, Arc::new(execution));
     }
 
     fn has_scripts(&self) -> bool {
@@ -223,6 +182,67 @@ impl Trees {
     fn script(&self, id: FileId, name: &[u8]) -> Option<Script> {
         let program = self.programs.iter().find(|one| one.file.id == id && one.interpreter.is_some())?;
         Some(Script { place: program.place, name: name.to_owned() })
+    }
+}
+
+/// Whose rules a thread has. Its number is to be confirmed afterwards.
+pub(crate) fn of(trees: &Mutex<Trees>, tid: Tid) -> Membership {
+    look_at(trees, tid.get(), |from| path::read_string(tid, from).ok())
+}
+
+/// `read` reads a string from the thread's memory. What it takes to judge may hang, and so is done without the lock.
+fn look_at(trees: &Mutex<Trees>, tid: i32, read: impl FnOnce(ChildPtr) -> Option<Vec<u8>>) -> Membership {
+    let Some(image) = image_of(tid) else {
+        return Membership::UNKNOWN;
+    };
+    let (programs, process, execution) = {
+        let trees = lock(trees);
+        match trees.execution_of(tid) {
+            Some((process, execution)) if execution.before != Some(image) => {
+                (Arc::clone(&trees.programs), process, Arc::clone(execution))
+            }
+            _ => return trees.known(&image),
+        }
+    };
+    let membership = execution.judge(&programs, tid, &image, read);
+    // Else what was judged may be what was executed meanwhile.
+    if image_of(tid) != Some(image) {
+        return Membership::UNKNOWN;
+    }
+    let mut trees = lock(trees);
+    if trees.executing.get(&process).is_some_and(|now| Arc::ptr_eq(now, &execution)) {
+        trees.executing.remove(&process);
+    }
+    trees.remember(image, membership);
+    trees.known(&image)
+}
+
+impl Execution {
+    /// Whose rules what was executed has.
+    fn judge(
+        &self,
+        programs: &[Program],
+        tid: i32,
+        image: &Image,
+        read: impl FnOnce(ChildPtr) -> Option<Vec<u8>>,
+    ) -> Membership {
+        let Ok(executed) = rustix::fs::stat(format!("/proc/{tid}/exe")) else {
+            return Membership::UNKNOWN;
+        };
+        let executed = id_of(&executed);
+        let by_itself = programs.iter().find(|program| program.file.id == executed);
+        let as_script = || {
+            let script = self.script.as_ref()?;
+            let program = programs.iter().find(|program| program.place == script.place)?;
+            let (interpreter, _) = program.interpreter.as_ref()?;
+            // The kernel's own note of what was executed; memory may have said something else by then.
+            let said = read(ChildPtr::from_register(image[EXECFN]))?;
+            (interpreter.id == executed && said == script.name).then_some(program)
+        };
+        match by_itself.or_else(as_script) {
+            Some(program) => self.from.executes(program),
+            None => self.from.executes_another(),
+        }
     }
 }
 
@@ -257,13 +277,13 @@ fn begin(cx: &Context<'_>, call: &Call, name: ChildPtr, from_directory: bool) ->
         let found = path::pin(cx, call, &Base::WorkingDirectory, &name, Follow::Yes).ok()?;
         Some((id_of(&rustix::fs::fstat(found).ok()?), name))
     };
-    let found = if trees.borrow().has_scripts() { id() } else { None };
-    let mut trees = trees.borrow_mut();
-    let from = trees.of(call.tid);
+    let found = if lock(trees).has_scripts() { id() } else { None };
+    let from = of(trees, call.tid);
     let process = tree::group_of(call.tid.get()).ok_or(Failure::Gone)?;
     let since = Some(start_time(process).ok_or(Failure::Gone)?);
     let before = image_of(call.tid.get());
     cx.confirm(call)?;
+    let mut trees = lock(trees);
     let script = found.and_then(|(id, name)| trees.script(id, &name));
     trees.begin(process, Execution { since, before, from, script });
     Ok(())
@@ -348,9 +368,9 @@ mod tests {
 
     use super::*;
 
-    fn trees() -> Trees {
+    fn trees() -> Mutex<Trees> {
         let places = vec!["/nonexistent/sleep".into(), "/bin/sleep".into()];
-        Trees::new(vec![TreeRoot { places, tree: false }], Path::new("/nonexistent"))
+        Mutex::new(Trees::new(vec![TreeRoot { places, tree: false }], Path::new("/nonexistent")))
     }
 
     fn sleeping() -> (Child, i32) {
@@ -361,8 +381,8 @@ mod tests {
         (child, tid)
     }
 
-    fn of(trees: &mut Trees, tid: i32) -> Membership {
-        trees.look_at(tid, |_| None)
+    fn of(trees: &Mutex<Trees>, tid: i32) -> Membership {
+        look_at(trees, tid, |_| None)
     }
 
     fn begun(since: Option<u64>) -> Execution {
@@ -371,53 +391,54 @@ mod tests {
 
     #[test]
     fn a_process_whose_execution_was_not_seen_is_of_no_tree() {
-        let ((mut child, tid), mut trees) = (sleeping(), trees());
-        assert_eq!(of(&mut trees, tid), Membership::UNKNOWN);
+        let ((mut child, tid), trees) = (sleeping(), trees());
+        assert_eq!(of(&trees, tid), Membership::UNKNOWN);
         // Of another process, which had the same number.
-        trees.begin(tid, begun(Some(1)));
-        assert_eq!(of(&mut trees, tid), Membership::UNKNOWN);
-        trees.begin(tid, begun(start_time(tid)));
+        lock(&trees).begin(tid, begun(Some(1)));
+        assert_eq!(of(&trees, tid), Membership::UNKNOWN);
+        lock(&trees).begin(tid, begun(start_time(tid)));
         let of_itself = Membership { now: Tree::Of(0), after: Tree::Run, starts: false };
-        assert_eq!(of(&mut trees, tid), of_itself);
-        assert_eq!((of(&mut trees, tid), trees.executing.len()), (of_itself, 0));
+        assert_eq!(of(&trees, tid), of_itself);
+        assert_eq!((of(&trees, tid), lock(&trees).executing.len()), (of_itself, 0));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(of(&mut trees, tid), Membership::UNKNOWN);
+        assert_eq!(of(&trees, tid), Membership::UNKNOWN);
     }
 
     #[test]
     fn an_execution_that_failed_changes_nothing() {
-        let ((mut child, tid), mut trees) = (sleeping(), trees());
-        trees.begin(tid, begun(start_time(tid)));
-        let before = of(&mut trees, tid);
+        let ((mut child, tid), trees) = (sleeping(), trees());
+        lock(&trees).begin(tid, begun(start_time(tid)));
+        let before = of(&trees, tid);
         let failed = Execution { before: image_of(tid), ..begun(start_time(tid)) };
-        trees.begin(tid, failed);
-        assert_eq!(of(&mut trees, tid), before);
+        lock(&trees).begin(tid, failed);
+        assert_eq!(of(&trees, tid), before);
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     #[test]
     fn images_that_cannot_be_told_apart_are_of_no_tree() {
-        let ((mut child, tid), mut trees) = (sleeping(), trees());
-        trees.remember(image_of(tid).unwrap(), Membership::all(Tree::Of(0)));
-        assert_eq!(of(&mut trees, tid).tree(), Tree::Of(0));
-        trees.remember(image_of(tid).unwrap(), Membership::RUN);
-        assert_eq!(of(&mut trees, tid), Membership::UNKNOWN);
+        let ((mut child, tid), trees) = (sleeping(), trees());
+        lock(&trees).remember(image_of(tid).unwrap(), Membership::all(Tree::Of(0)));
+        assert_eq!(of(&trees, tid).tree(), Tree::Of(0));
+        lock(&trees).remember(image_of(tid).unwrap(), Membership::RUN);
+        assert_eq!(of(&trees, tid), Membership::UNKNOWN);
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     #[test]
     fn no_more_is_remembered_than_there_may_be() {
-        let mut trees = trees();
+        let trees = trees();
         for number in 0..3 * MOST_IMAGES as u64 {
-            trees.remember([number; KEPT.len()], Membership::RUN);
+            lock(&trees).remember([number; KEPT.len()], Membership::RUN);
         }
         let gone = i32::MAX - 1;
         for number in 0..3 * MOST_EXECUTING as i32 {
-            trees.begin(gone - number, begun(Some(1)));
+            lock(&trees).begin(gone - number, begun(Some(1)));
         }
+        let trees = lock(&trees);
         assert!(trees.images.len() <= MOST_IMAGES && trees.executing.len() <= MOST_EXECUTING);
     }
 
