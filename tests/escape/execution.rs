@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use lab::{Args, Errno, Lab, raw, report};
 
+use crate::place::{Ground, Place};
+
 lab::suite! {
     tests: [
         what_is_written_cannot_be_executed,
         memory_cannot_be_executed_as_a_file,
         only_what_is_named_can_be_executed,
         what_is_to_be_executable_cannot_be_written,
+        what_can_be_written_in_a_root_is_not_executed,
     ],
     programs: [execute],
 }
@@ -105,6 +108,21 @@ fn what_is_to_be_executable_cannot_be_written(lab: &Lab) {
     run(&lab.path("work")).expect_code(0);
     let out = lab.sandbox().write("/").option("--noexec-writable").sh("echo executed");
     out.expect_code(125).expect_said("--noexec-writable: what is below ");
+}
+
+fn what_can_be_written_in_a_root_is_not_executed(lab: &Lab) {
+    for ground in Ground::writable(lab) {
+        let place = Place::new(lab, ground, "place");
+        let line = format!(
+            "cd '{}' && cp /usr/bin/env copy; ./copy true; echo copy=$?; env true; echo system=$?",
+            place.root.display()
+        );
+        place.run().sh(&line).expect("copy", 0).expect("system", 0);
+        // What is mounted has to be named as well.
+        for options in [&["--noexec-writable"][..], &["-x", "/usr"]] {
+            place.run().options(options).sh(&line).expect("copy", 126).expect("system", 0);
+        }
+    }
 }
 
 fn terminated(path: &Path) -> Vec<u8> {

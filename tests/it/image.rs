@@ -1,10 +1,8 @@
 //! Images as the root of a run.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use lab::{Lab, Run};
+use lab::{Image, Lab};
 
 lab::suite! {
     tests: [
@@ -12,78 +10,20 @@ lab::suite! {
         what_is_written_in_an_image_is_gone_afterwards,
         an_image_that_is_not_whole_is_not_run,
         many_runs_unpack_an_image_once,
-        what_is_denied_in_an_image_is_denied,
     ],
 }
 
-/// An image of two layers in the directory `image`; the second takes away what the first brought.
-struct Layout {
-    place: PathBuf,
-}
-
-impl Layout {
-    fn new(lab: &Lab, config: &str) -> Self {
-        let place = lab.directory("image");
-        lab.directory("image/blobs/sha256");
-        let system = lab.system("first");
-        lab.file("first/etc/motd", "of the image\n");
-        lab.file("first/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1234:2345::/:/bin/sh\n");
-        lab.file("first/srv/old", "old\n");
-        lab.directory("first/work");
-        lab.script("first/entry", "#!/bin/sh\necho entry \"$@\"\nexec \"$@\"\n");
-        lab.file("second/srv/.wh.old", "");
-        lab.file("second/srv/new", "new\n");
-        let layout = Layout { place };
-        let first = layout.layer(lab, &system, "");
-        let second = layout.layer(lab, &lab.path("second"), "+gzip");
-        let config = layout.blob(lab, config.as_bytes());
-        let describe = |kind: &str, (digest, size): &(String, u64)| {
-            format!(
-                r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"sha256:{digest}","size":{size}}}"#
-            )
-        };
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"config":{},"layers":[{},{}]}}"#,
-            describe("config.v1+json", &config),
-            describe("layer.v1.tar", &first),
-            describe("layer.v1.tar+gzip", &second),
-        );
-        let (digest, size) = layout.blob(lab, manifest.as_bytes());
-        let name = r#""annotations":{"org.opencontainers.image.ref.name":"latest"}"#;
-        let index = format!(
-            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":{size},{name}}}]}}"#
-        );
-        lab.file("image/index.json", index);
-        lab.file("image/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
-        layout
-    }
-
-    fn layer(&self, lab: &Lab, content: &Path, kind: &str) -> (String, u64) {
-        let archive = lab.path("layer.tar");
-        let how = if kind.is_empty() { "-cf" } else { "-czf" };
-        let tar =
-            Command::new("tar").arg("-C").arg(content).arg(how).arg(&archive).arg(".").status().unwrap();
-        assert!(tar.success());
-        self.blob(lab, &fs::read(&archive).unwrap())
-    }
-
-    fn blob(&self, lab: &Lab, content: &[u8]) -> (String, u64) {
-        let file = lab.file("blob", content);
-        let sum = Command::new("sha256sum").arg(&file).output().unwrap().stdout;
-        let digest = String::from_utf8(sum[..64].to_vec()).unwrap();
-        lab.file(format!("image/blobs/sha256/{digest}"), content);
-        (digest, content.len() as u64)
-    }
-
-    fn layers(&self) -> Vec<PathBuf> {
-        let blobs = fs::read_dir(self.place.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
-        blobs.filter(|path| !fs::read(path).unwrap().starts_with(b"{")).collect()
-    }
-
-    fn run(&self, lab: &Lab) -> Run {
-        let word = format!("oci:{}", self.place.display());
-        lab.sandbox().env("XDG_CACHE_HOME", lab.path("cache")).options(["--image", &word]).with_programs()
-    }
+/// Of two layers; the second takes away what the first brought.
+fn image(lab: &Lab) -> Image {
+    let system = lab.system("first");
+    lab.file("first/etc/motd", "of the image\n");
+    lab.file("first/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1234:2345::/:/bin/sh\n");
+    lab.file("first/srv/old", "old\n");
+    lab.directory("first/work");
+    lab.script("first/entry", "#!/bin/sh\necho entry \"$@\"\nexec \"$@\"\n");
+    lab.file("second/srv/.wh.old", "");
+    lab.file("second/srv/new", "new\n");
+    lab.image("image", &[&system, &lab.path("second")], CONFIG)
 }
 
 const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{
@@ -91,7 +31,7 @@ const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{
     "WorkingDir":"/work","User":"app"}}"#;
 
 fn an_image_is_run_as_it_says(lab: &Lab) {
-    let image = Layout::new(lab, CONFIG);
+    let image = image(lab);
     let run = || image.run(lab).env("API_TOKEN", "of the caller");
     let script = "echo $GREETING ${API_TOKEN-none}; pwd; id -u; id -g; cat /etc/motd /srv/*";
     let out = run().sh(script);
@@ -99,16 +39,15 @@ fn an_image_is_run_as_it_says(lab: &Lab) {
         "entry /bin/sh -c ".to_owned() + script + "\nhello none\n/work\n1234\n2345\nof the image\nnew\n";
     assert_eq!(out.expect_code(0).stdout, said, "{out}");
     // Its own command; and what the person says wins.
-    let words =
-        ["run", "--image", &format!("oci:{}:latest", image.place.display()), "--mount", "/usr:/usr:ro"];
-    let out = lab.sandlock().env("XDG_CACHE_HOME", lab.path("cache")).arguments(words).output();
+    let words = ["run", "--image", &format!("{}:latest", image.word(lab)), "--mount", "/usr:/usr:ro"];
+    let out = lab.sandlock().env("XDG_CACHE_HOME", image.cache(lab)).arguments(words).output();
     assert_eq!(out.expect_code(0).stdout, "entry /bin/echo by default\nby default\n", "{out}");
     let given = ["--env", "GREETING=bye", "--uid", "0", "--cwd", "/etc", "--env-pass", "API_TOKEN"];
     let out = run().options(given).sh("echo $GREETING $API_TOKEN; pwd; id -u");
     assert!(out.stdout.ends_with("bye of the caller\n/etc\n0\n"), "{out}");
-    let other = format!("oci:{}:other", image.place.display());
+    let other = format!("{}:other", image.word(lab));
     lab.sandbox()
-        .env("XDG_CACHE_HOME", lab.path("cache"))
+        .env("XDG_CACHE_HOME", image.cache(lab))
         .options(["--image", &other])
         .sh("true")
         .expect_code(125)
@@ -116,7 +55,7 @@ fn an_image_is_run_as_it_says(lab: &Lab) {
 }
 
 fn what_is_written_in_an_image_is_gone_afterwards(lab: &Lab) {
-    let image = Layout::new(lab, CONFIG);
+    let image = image(lab);
     let write = "echo changed > /etc/motd; echo x > /work/x; echo y > /tmp/y; cat /etc/motd";
     // It may be read, and not written unless that is said.
     let out = image.run(lab).sh(write);
@@ -131,8 +70,8 @@ fn what_is_written_in_an_image_is_gone_afterwards(lab: &Lab) {
 }
 
 fn an_image_that_is_not_whole_is_not_run(lab: &Lab) {
-    let image = Layout::new(lab, CONFIG);
-    for layer in image.layers() {
+    let image = image(lab);
+    for layer in image.layers(lab) {
         let whole = fs::read(&layer).unwrap();
         let mut changed = whole.clone();
         let last = changed.len() - 1;
@@ -144,36 +83,19 @@ fn an_image_that_is_not_whole_is_not_run(lab: &Lab) {
         fs::write(&layer, &whole).unwrap();
     }
     // Nothing of it was kept.
-    assert_eq!(fs::read_dir(lab.path("cache/sandlock/images")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(image.unpacked(lab)).unwrap().count(), 0);
     image.run(lab).sh("true").expect_code(0);
 }
 
 fn many_runs_unpack_an_image_once(lab: &Lab) {
-    let image = Layout::new(lab, CONFIG);
-    lab.directory("cache");
+    let image = image(lab);
     let mut runs: Vec<_> =
         (0..6).map(|_| image.run(lab).command("/bin/cat", ["/etc/motd"]).start()).collect();
     for run in runs.drain(..) {
         let out = run.finish();
         assert!(out.expect_code(0).stdout.ends_with("of the image\n"), "{out}");
     }
-    assert_eq!(fs::read_dir(lab.path("cache/sandlock/images")).unwrap().count(), 1);
-    image.layers().iter().for_each(|layer| fs::remove_file(layer).unwrap());
+    assert_eq!(fs::read_dir(image.unpacked(lab)).unwrap().count(), 1);
+    image.layers(lab).iter().for_each(|layer| fs::remove_file(layer).unwrap());
     image.run(lab).sh("true").expect_code(0);
-}
-
-/// Also when directories above it are copied up into what the run writes, and moved.
-fn what_is_denied_in_an_image_is_denied(lab: &Lab) {
-    let image = Layout::new(lab, CONFIG);
-    let line = "cat /srv/new; echo secret=$?; cat /etc/motd; echo beside=$?; chmod 700 /srv; mv /srv /moved; echo moved=$?; \
-                echo x > /srv/new; echo written=$?; cat /moved/new /srv/new; echo again=$?; echo y > /srv/other; cat /srv/other";
-    let run = || image.run(lab).write("/");
-    let free = run().sh(line);
-    free.expect("secret", 0).expect("beside", 0);
-    let out = run().option("--fs-deny").option("/srv/new").sh(line);
-    out.expect("secret", 1).expect("beside", 0).expect("again", 1);
-    assert!(!out.stdout.lines().any(|line| line == "new"), "{out}");
-    assert!(out.value("moved") != "0" && out.value("written") != "0", "{out}");
-    let there = free.value("moved") == "0";
-    assert_eq!(out.stdout.ends_with("\ny\n"), there, "{out}\n{free}");
 }
