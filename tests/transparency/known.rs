@@ -69,7 +69,8 @@ pub(crate) const BESIDE_A_HOLE: &[Known] = &[
             OPENS.iter().any(|open| call.contains(open))
                 && inside.starts_with("EACCES")
                 && (["ENXIO", "EINTR"].iter().any(|errno| bare.starts_with(errno))
-                    || (succeeds(bare) && call.contains("fifo")))
+                    // What cannot be sought in is a FIFO, whatever it is called by now.
+                    || (succeeds(bare) && (call.contains("fifo") || bare.contains("ESPIPE"))))
         },
     },
     Known {
@@ -87,11 +88,11 @@ pub(crate) const BESIDE_A_HOLE: &[Known] = &[
         },
     },
     Known {
-        name: "another name for a directory, with a slash",
+        name: "another name for a directory, with a slash or an empty path",
         reason: "that is left to the kernel, where Landlock refuses it first",
         is: |call, bare, inside| {
             (call.contains(" link(") || call.contains(" linkat("))
-                && call.contains("/`, ")
+                && (call.contains("/`, ") || call.contains("``, "))
                 && bare.starts_with("EPERM")
                 && inside.starts_with("EACCES")
         },
@@ -110,17 +111,31 @@ pub(crate) const BESIDE_A_HOLE: &[Known] = &[
 
 const OPENS: &[&str] = &[" open(", " openat(", " openat2(", " creat("];
 
-/// Where the run has a user namespace of its own.
-pub(crate) const IN_A_USER_NAMESPACE: &[Known] = &[Known {
-    name: "an owner that is not mapped",
-    reason: "one user and one group have a meaning there; others are EINVAL, not EPERM",
-    is: |call, bare, inside| {
-        call.contains("chown")
-            && call.contains("4242")
-            && bare.starts_with("EPERM")
-            && inside.starts_with("EINVAL")
+/// In a root of the run's own.
+pub(crate) const IN_A_ROOT: &[Known] = &[
+    // Where the run has a user namespace.
+    Known {
+        name: "an owner that is not mapped",
+        reason: "one user and one group have a meaning there; others are EINVAL, not EPERM",
+        is: |call, bare, inside| {
+            call.contains("chown")
+                && call.contains("4242")
+                && bare.starts_with("EPERM")
+                && inside.starts_with("EINVAL")
+        },
     },
-}];
+    Known {
+        name: "RESOLVE_NO_XDEV from the root",
+        reason: "what is mounted there is another mount",
+        is: |call, bare, inside| {
+            call.contains(" openat2(")
+                && call.contains("`(here)/")
+                && call.contains(", 0x1, ")
+                && !bare.starts_with("EXDEV")
+                && inside.starts_with("EXDEV")
+        },
+    },
+];
 
 fn succeeds(answer: &str) -> bool {
     !fails(answer)

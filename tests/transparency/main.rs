@@ -23,11 +23,12 @@ mod sockets;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lab::{Lab, Output, Run};
 
-use known::{BESIDE_A_HOLE, IN_A_USER_NAMESPACE, KNOWN, Known};
+use known::{BESIDE_A_HOLE, IN_A_ROOT, KNOWN, Known};
 use peers::{Counts, Peers};
 use program::{calls, file_calls};
 
@@ -40,6 +41,8 @@ lab::suite! {
         file_calls_answer_as_bare_beside_a_hole,
         file_calls_answer_as_bare_in_a_root,
         file_calls_answer_as_bare_in_a_mount,
+        file_calls_answer_as_bare_beside_a_hole_in_a_root,
+        file_calls_answer_as_bare_in_memory,
         file_calls_of_two_bare_runs_answer_the_same,
     ],
     programs: [calls, file_calls],
@@ -87,14 +90,31 @@ fn file_calls_answer_as_bare_beside_a_hole(lab: &Lab) {
 
 fn file_calls_answer_as_bare_in_a_root(lab: &Lab) {
     let root = lab.system("root");
-    compare_files(lab, &[KNOWN, IN_A_USER_NAMESPACE], &|directory| {
+    compare_files(lab, &[KNOWN, IN_A_ROOT], &|directory| {
         lab.sandbox().in_root(&root).mount(directory, directory, "").option("--cwd").option(directory)
     });
 }
 
 fn file_calls_answer_as_bare_in_a_mount(lab: &Lab) {
-    compare_files(lab, &[KNOWN, IN_A_USER_NAMESPACE], &|directory| {
+    compare_files(lab, &[KNOWN, IN_A_ROOT], &|directory| {
         lab.sandbox().mount(directory, directory, "").option("--cwd").option(directory)
+    });
+}
+
+fn file_calls_answer_as_bare_beside_a_hole_in_a_root(lab: &Lab) {
+    let root = lab.system("root");
+    compare_files(lab, &[KNOWN, IN_A_ROOT, BESIDE_A_HOLE], &|directory| {
+        let run = lab.sandbox().in_root(&root).mount(directory, directory, "");
+        run.option("--cwd").option(directory).option("--fs-deny").option(directory.join("hole"))
+    });
+}
+
+/// Beside bare runs on a file system of the same kind.
+fn file_calls_answer_as_bare_in_memory(lab: &Lab) {
+    let place = tempfile::Builder::new().prefix("sandlock-lab-").tempdir_in("/dev/shm").unwrap();
+    lab.own(place.path());
+    compare_files_in(lab, place.path(), &[KNOWN, IN_A_ROOT], &|directory| {
+        lab.sandbox().option("--tmpfs").option(directory).option("--cwd").option(directory)
     });
 }
 
@@ -110,8 +130,16 @@ fn compare(lab: &Lab, like: &dyn Fn(&Path, u16) -> Run) {
 }
 
 fn compare_files(lab: &Lab, known: &[&[Known]], like: &dyn Fn(&Path) -> Run) {
+    compare_files_in(lab, &lab.root(), known, like);
+}
+
+fn compare_files_in(lab: &Lab, place: &Path, known: &[&[Known]], like: &dyn Fn(&Path) -> Run) {
     let run = |name: String, seed: usize, like: &dyn Fn(&Path) -> Run| {
-        let directory = lab.directory(name);
+        let directory = place.join(name);
+        std::fs::create_dir(&directory).unwrap();
+        lab.own(&directory);
+        // As that of a place in memory is.
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o1777)).unwrap();
         let out =
             like(&directory).directory(&directory).run("file_calls", [seed.to_string(), RUN.to_string()]);
         assert!(out.stdout.ends_with("done\n"), "the program did not end\n{out}");

@@ -245,16 +245,19 @@ pub(crate) fn linkat(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
 }
 
 fn add_name(cx: &Context<'_>, call: &Call, from: At, to: At, follow: Follow) -> Result<Done, Failure> {
-    let (Some(from), Some(to)) = (from.named(cx, call, follow)?, to.named(cx, call, Follow::No)?) else {
+    let Some(from) = from.named(cx, call, follow)? else {
         return Ok(Done::Continue);
     };
     let from_area = cx.holes.place(&from.target)?.is_area()?;
+    // What is not there the kernel says before it looks the other path up.
+    let (Ok(held), Some(to)) = (from.target.hold(), to.named(cx, call, Follow::No)?) else {
+        return Ok(Done::Continue);
+    };
     // No directory gets another name.
     if from.slash || !(cx.holes.place(&to.target)?.is_area()? || from_area) {
         return Ok(Done::Continue);
     }
     inner::demand_none(cx, call)?;
-    let held = from.target.hold()?;
     if let Some(hole) = cx.holes.hole_itself(&rustix::fs::fstat(&held)?) {
         return Err(Denied::Hole(hole.path.clone()).into());
     }
