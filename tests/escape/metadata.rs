@@ -13,12 +13,13 @@ lab::suite! {
         a_way_through_a_writable_place_changes_nothing_outside,
         attributes_by_ioctl_change_nowhere,
         a_device_keeps_its_mode,
+        what_is_mounted_to_be_read_is_not_changed,
     ],
     programs: [change_all, change_by_way, set_flags, change_device],
 }
 
-/// All that there are, by path and by a descriptor opened for reading.
-const ACTS: [&str; 20] = [
+/// All that there are, by path, by a descriptor opened for reading, by a handle, and by the links of both in `/proc`.
+const ACTS: [&str; 32] = [
     "chmod",
     "fchmod",
     "fchmodat",
@@ -39,6 +40,18 @@ const ACTS: [&str; 20] = [
     "fsetxattr",
     "removexattr",
     "fremovexattr",
+    "fchmodat2 of a handle",
+    "fchownat of a handle",
+    "utimensat of a handle",
+    "chmod by reader in proc",
+    "fchownat by reader in proc",
+    "utimensat by reader in proc",
+    "setxattr by reader in proc",
+    "chmod by handle in proc",
+    "fchownat by handle in proc",
+    "utimensat by handle in proc",
+    "setxattr by handle in proc",
+    "removexattr by handle in proc",
 ];
 
 fn metadata_changes_only_where_files_may_be_written(lab: &Lab) {
@@ -122,6 +135,76 @@ fn a_device_keeps_its_mode(lab: &Lab) {
     out.expect("chmod", "EACCES").expect("fchmod of a descriptor open for writing", "EACCES");
 }
 
+/// The same acts on the same things where they are mounted to be written, and to be read alone. What counts is what they are
+/// outside.
+fn what_is_mounted_to_be_read_is_not_changed(lab: &Lab) {
+    let root = lab.system("root");
+    for kind in ["file", "directory", "fifo", "socket", "device"] {
+        let make = |place: &str| {
+            let thing = lab.directory(place).join(kind);
+            let mode = match kind {
+                "file" => libc::S_IFREG,
+                "directory" => {
+                    std::fs::create_dir(&thing).unwrap();
+                    lab.own(&thing);
+                    return Some(thing);
+                }
+                "fifo" => libc::S_IFIFO,
+                "socket" => libc::S_IFSOCK,
+                _ => libc::S_IFCHR,
+            };
+            // As /dev/null. Only root makes devices, for others as well.
+            let number = if mode == libc::S_IFCHR { 0x103 } else { 0 };
+            let path = terminated(&thing);
+            let words = [HERE, raw::at(&path[..]), (mode | 0o644) as usize, number];
+            raw::call(libc::SYS_mknodat, &words).ok()?;
+            lab.own(&thing);
+            Some(thing)
+        };
+        let Some(bare) = make(&format!("{kind} bare")) else {
+            continue;
+        };
+        let bare = lab.bare().run("change_all", [bare]);
+        let given = |how: &str, more: &[&str]| {
+            let place = format!("{kind}{how}{}", more.concat()).replace([':', '/'], "+");
+            let thing = make(&place).unwrap();
+            let before = state(&thing);
+            let run = lab.sandbox().in_root(&root).mount("/given", lab.path(&place), how);
+            let out = run.options(more).run("change_all", [format!("/given/{kind}")]);
+            (out, state(&thing) != before)
+        };
+        let (out, changed) = given("", &[]);
+        assert!(changed, "{out}");
+        // Neither sockets nor, there, devices are opened.
+        let unopened = |act: &str, out: &lab::Output| {
+            ["socket", "device"].contains(&kind) && ["EBADF", "ENOENT"].contains(&out.value(act))
+        };
+        for act in ACTS.iter().filter(|act| !unopened(act, &out)) {
+            out.expect(act, bare.value(act));
+        }
+        for more in [&[][..], &["-w", "/given"], &["-w", "/"], &["--uid", "0", "-w", "/"]] {
+            let (out, changed) = given(":ro", more);
+            for act in ACTS.iter().filter(|act| !unopened(act, &out)) {
+                assert!(["EROFS", "EACCES", "EPERM"].contains(&out.value(act)), "{kind} {act}\n{out}");
+            }
+            out.expect("chmod", if more.is_empty() { "EACCES" } else { "EROFS" });
+            assert!(!changed, "{kind} {more:?}\n{out}");
+        }
+    }
+    // The same directory, mounted once more to be written.
+    let file = lab.file("twice/file", "");
+    let twice = |first: &str| {
+        let run = lab.sandbox().in_root(&root).mount("/given", lab.path("twice"), first);
+        run.mount("/other", lab.path("twice"), "").run("change_all", ["/given/file"])
+    };
+    let before = state(&file);
+    let out = twice(":ro");
+    assert!(ACTS.iter().all(|act| ["EROFS", "EACCES"].contains(&out.value(act))), "{out}");
+    assert_eq!(state(&file), before, "{out}");
+    twice("").expect("chmod", "ok");
+    assert_ne!(state(&file), before);
+}
+
 fn state(file: &Path) -> (u32, u32, i64, i64) {
     let found = std::fs::metadata(file).unwrap();
     (found.mode(), found.uid(), found.mtime(), found.ctime_nsec())
@@ -146,7 +229,11 @@ fn change_all(args: &Args) {
     let (nanoseconds, seconds) = (raw::at(&nanoseconds), raw::at(&seconds));
     let empty = libc::AT_EMPTY_PATH as usize;
     let nothing = raw::at(b"\0");
-    let reader = open(args.path(0), libc::O_RDONLY).unwrap_or(usize::MAX);
+    let reader = open(args.path(0), libc::O_RDONLY | libc::O_NONBLOCK).unwrap_or(usize::MAX);
+    let handle = open(args.path(0), libc::O_PATH).unwrap_or(usize::MAX);
+    let [by_reader, by_handle] =
+        [reader, handle].map(|fd| terminated(Path::new(&format!("/proc/self/fd/{fd}"))));
+    let [by_reader, by_handle] = [&by_reader, &by_handle].map(|path| raw::at(&path[..]));
     let act = |name: &str, number, words: &[usize]| report(name, shown(raw::call(number, words)));
     act("chmod", libc::SYS_chmod, &[path, mode]);
     act("fchmod", libc::SYS_fchmod, &[reader, mode]);
@@ -169,6 +256,18 @@ fn change_all(args: &Args) {
     act("removexattr", libc::SYS_removexattr, &[path, name]);
     let _ = raw::call(libc::SYS_setxattr, &[path, name, value, 1, 0]);
     act("fremovexattr", libc::SYS_fremovexattr, &[reader, name]);
+    act("fchmodat2 of a handle", libc::SYS_fchmodat2, &[handle, nothing, mode, empty]);
+    act("fchownat of a handle", libc::SYS_fchownat, &[handle, nothing, user, group, empty]);
+    act("utimensat of a handle", libc::SYS_utimensat, &[handle, nothing, nanoseconds, empty]);
+    act("chmod by reader in proc", libc::SYS_chmod, &[by_reader, mode]);
+    act("fchownat by reader in proc", libc::SYS_fchownat, &[HERE, by_reader, user, group, 0]);
+    act("utimensat by reader in proc", libc::SYS_utimensat, &[HERE, by_reader, nanoseconds, 0]);
+    act("setxattr by reader in proc", libc::SYS_setxattr, &[by_reader, name, value, 1, 0]);
+    act("chmod by handle in proc", libc::SYS_chmod, &[by_handle, mode]);
+    act("fchownat by handle in proc", libc::SYS_fchownat, &[HERE, by_handle, user, group, 0]);
+    act("utimensat by handle in proc", libc::SYS_utimensat, &[HERE, by_handle, nanoseconds, 0]);
+    act("setxattr by handle in proc", libc::SYS_setxattr, &[by_handle, name, value, 1, 0]);
+    act("removexattr by handle in proc", libc::SYS_removexattr, &[by_handle, name]);
 }
 
 /// `change_by_way WAY FILE WRITABLE`.
