@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 use crate::ImageError;
-use crate::blob::{Blob, Descriptor};
+use crate::blob::Descriptor;
 use crate::place::{self, Place};
+use crate::zstd::Frames;
 
 /// How much all layers of an image may hold.
 pub(crate) struct Limits {
@@ -48,20 +49,11 @@ pub(crate) fn apply(
             let plain = flate2::bufread::MultiGzDecoder::new(BufReader::new(&mut blob));
             unpack(root, plain, limits)?;
         }
-        Some("zstd") => {
-            let broken =
-                |error: ruzstd::decoding::errors::FrameDecoderError| io::Error::other(error.to_string());
-            let plain = ruzstd::decoding::StreamingDecoder::new(BufReader::new(&mut blob));
-            unpack(root, plain.map_err(broken).map_err(read(layer))?, limits)?;
-        }
+        Some("zstd") => unpack(root, Frames::new(BufReader::new(&mut blob)), limits)?,
         Some("tar") => unpack(root, BufReader::new(&mut blob), limits)?,
         _ => return Err(ImageError::Layer(kind.to_owned())),
     }
-    finish(blob)
-}
-
-/// Only what was whole counts.
-fn finish(blob: Blob) -> Result<(), ImageError> {
+    // Only what was whole counts.
     blob.finish()
 }
 
@@ -269,11 +261,6 @@ fn shown(path: &[u8]) -> String {
 
 fn broken(source: io::Error) -> ImageError {
     ImageError::Read { name: "a layer".to_owned(), source }
-}
-
-fn read(layer: &Descriptor) -> impl Fn(io::Error) -> ImageError {
-    let name = layer.digest.clone();
-    move |source| ImageError::Read { name: name.clone(), source }
 }
 
 const LONGEST_EXTENSION: u64 = 1 << 20;

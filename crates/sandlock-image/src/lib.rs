@@ -9,6 +9,7 @@ mod layers;
 mod layout;
 mod place;
 mod store;
+mod zstd;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

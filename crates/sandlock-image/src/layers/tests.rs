@@ -1,5 +1,7 @@
 //! What hostile archives try: each beside an honest entry of the same kind, which is unpacked.
 
+mod compressed;
+
 use super::*;
 use std::fs;
 use std::os::fd::AsFd;
@@ -36,6 +38,41 @@ impl Lab {
     fn is_whole(&self) {
         assert_eq!(fs::read_to_string(self.place.path().join("outside")).unwrap(), "outside");
         assert_eq!(fs::read_dir(self.place.path()).unwrap().count(), 2);
+    }
+}
+
+/// A layout without documents: what layers are read from.
+struct Blobs {
+    place: tempfile::TempDir,
+}
+
+impl Blobs {
+    fn new() -> Self {
+        let blobs = Blobs { place: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(blobs.path("")).unwrap();
+        blobs
+    }
+
+    fn path(&self, hex: &str) -> PathBuf {
+        self.place.path().join("blobs/sha256").join(hex)
+    }
+
+    fn put(&self, content: &[u8]) -> Descriptor {
+        use sha2::Digest;
+        let hex: String = sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(self.path(&hex), content).unwrap();
+        Descriptor {
+            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+            digest: format!("sha256:{hex}"),
+            size: content.len() as u64,
+            annotations: Default::default(),
+            platform: None,
+        }
+    }
+
+    fn apply(&self, lab: &Lab, layer: &Descriptor) -> Result<(), ImageError> {
+        let root = rustix::fs::open(lab.root(""), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        super::apply(root.as_fd(), self.place.path(), layer, &mut Limits::default())
     }
 }
 
@@ -259,32 +296,17 @@ fn what_is_too_much_is_not_unpacked() {
 
 #[test]
 fn a_layer_that_is_another_than_its_digest_says_is_refused() {
-    use sha2::Digest;
-    let place = tempfile::tempdir().unwrap();
-    let blobs = place.path().join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
-    let content = file("a", "1");
-    let hex: String = sha2::Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-    let descriptor = |digest: String, size| Descriptor {
-        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
-        digest,
-        size,
-        annotations: Default::default(),
-        platform: None,
-    };
-    let lab = Lab::new();
-    let root = || rustix::fs::open(lab.root(""), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let apply = |layer: &Descriptor| apply(root().as_fd(), place.path(), layer, &mut Limits::default());
-    fs::write(blobs.join(&hex), &content).unwrap();
-    let size = content.len() as u64;
-    apply(&descriptor(format!("sha256:{hex}"), size)).unwrap();
-    assert!(apply(&descriptor(format!("sha256:{hex}"), size - 512)).is_err());
-    fs::write(blobs.join(&hex), file("a", "2")).unwrap();
-    assert!(matches!(apply(&descriptor(format!("sha256:{hex}"), size)), Err(ImageError::Mismatch(_))));
+    let (lab, blobs) = (Lab::new(), Blobs::new());
+    let whole = blobs.put(&file("a", "1"));
+    let descriptor = |digest: &str, size| Descriptor { digest: digest.to_owned(), size, ..whole.clone() };
+    blobs.apply(&lab, &whole).unwrap();
+    assert!(blobs.apply(&lab, &descriptor(&whole.digest, whole.size - 512)).is_err());
+    fs::write(blobs.path(whole.hex().unwrap()), file("a", "2")).unwrap();
+    assert!(matches!(blobs.apply(&lab, &whole), Err(ImageError::Mismatch(_))));
     for digest in ["sha256:../../outside", "md5:x", "", "sha256:", &format!("sha256:{}", "Z".repeat(64))] {
-        assert!(matches!(apply(&descriptor(digest.to_owned(), size)), Err(ImageError::Digest)), "{digest}");
+        let layer = descriptor(digest, whole.size);
+        assert!(matches!(blobs.apply(&lab, &layer), Err(ImageError::Digest)), "{digest}");
     }
-    let unknown =
-        Descriptor { media_type: "application/x".to_owned(), ..descriptor(format!("sha256:{hex}"), size) };
-    assert!(matches!(apply(&unknown), Err(ImageError::Layer(_))));
+    let unknown = Descriptor { media_type: "application/x".to_owned(), ..whole };
+    assert!(matches!(blobs.apply(&lab, &unknown), Err(ImageError::Layer(_))));
 }
