@@ -160,7 +160,9 @@ impl Plan {
         let cgroup = match options.kernel_only {
             // Nobody would be left to remove it.
             true => None,
-            false => Cgroup::make(&options.policy.limits, &may_be_written(&options, &directory)),
+            false => {
+                Cgroup::make(&options.policy.limits, &may_be_written(&options, root.as_ref(), &directory))
+            }
         };
         let limits = cgroup::left(&options.policy.limits, cgroup.as_ref().map(Cgroup::limits));
         check_left(&limits)?;
@@ -264,14 +266,13 @@ impl Plan {
 }
 
 /// Places of the machine that the command may come to write, and what rules say of a root of its own, which is not there yet.
-fn may_be_written(options: &Options, directory: &Path) -> Vec<PathBuf> {
-    let mounted = options.root.mounts.iter().filter(|mount| !mount.read_only).map(|mount| &mount.source);
+fn may_be_written(options: &Options, root: Option<&root::Planned>, directory: &Path) -> Vec<PathBuf> {
     let real = |path: &PathBuf| {
         let path = directory.join(path);
         path.canonicalize().unwrap_or(path)
     };
-    // All that is mounted below such a root is there as well, wherever its links lead.
-    options.policy.files.write.iter().chain(mounted).chain(&options.root.directory).map(real).collect()
+    let mounted = root.into_iter().flat_map(root::Planned::may_be_written).map(Path::to_owned);
+    options.policy.files.write.iter().map(real).chain(mounted).collect()
 }
 
 fn working_directory(given: Option<&Path>) -> Result<PathBuf, PlanError> {
@@ -319,4 +320,37 @@ fn network(
         Some(http) => http.route(network),
         None => network,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mount;
+
+    #[test]
+    fn what_is_mounted_to_be_written_is_known_before_the_root_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        let mount = |text: &str| Mount::parse(text.as_ref()).unwrap();
+        for name in ["root", "written", "read"] {
+            std::fs::create_dir(place.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("written", place.join("link")).unwrap();
+        let known = |mounts: &[Mount], directory: Option<PathBuf>| {
+            let mut options = Options::new(sandlock_policy::Policy::new().write("given"), ["true"]);
+            options.root.mounts = mounts.to_vec();
+            options.root.directory = directory;
+            let root = root::Planned::new(&mut options).unwrap();
+            may_be_written(&options, root.as_ref(), &place)
+        };
+        let shown = place.display();
+        let written = mount(&format!("/a:{shown}/link"));
+        let read = mount(&format!("/b:{shown}/read:ro"));
+        let below = |names: &[&str]| names.iter().map(|name| place.join(name)).collect::<Vec<_>>();
+        assert_eq!(known(&[], None), below(&["given"]));
+        assert_eq!(known(std::slice::from_ref(&read), None), below(&["given"]));
+        assert_eq!(known(&[written, read.clone()], None), below(&["given", "written"]));
+        // All that is below a root of its own.
+        assert_eq!(known(&[read], Some(place.join("root"))), below(&["given", "root"]));
+    }
 }

@@ -172,6 +172,16 @@ impl Planned {
         self.layout.as_ref().is_some_and(Layout::is_apart)
     }
 
+    /// Places of the machine that are mounted so that they may be written, if a rule says so: all that is mounted below the
+    /// root is there as well, wherever its links lead.
+    pub(crate) fn may_be_written(&self) -> impl Iterator<Item = &Path> {
+        let layout = self.layout.as_ref();
+        let mounts =
+            layout.into_iter().flat_map(|layout| &layout.mounts).filter(|(mount, _)| !mount.read_only);
+        let root = layout.and_then(|layout| layout.directory.as_ref());
+        mounts.map(|(_, source)| source).chain(root).map(|source| source.path.as_path())
+    }
+
     /// Whether the plan ends inside.
     pub(crate) fn ends_inside(&self) -> bool {
         self.layout.is_some()
