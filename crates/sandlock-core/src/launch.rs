@@ -198,6 +198,7 @@ impl Plan {
             sandlock_supervisor::decision::Decisions { link, asks, patience }
         });
         let holes = std::mem::take(&mut self.holes);
+        let limits = std::mem::take(&mut self.left);
         let supervisor = Supervisor {
             launcher,
             own_ruleset: self.rulesets.supervisor(),
@@ -215,7 +216,7 @@ impl Plan {
             tell_callers,
             adjustable: self.adjustable,
             holes,
-            limits: self.limits_of_the_supervisor(),
+            limits,
             keep_background: self.keep_background,
             roots,
         };

@@ -99,8 +99,7 @@ impl Plan {
     /// Whether the supervisor keeps a limit that the kernel would, had it a cgroup for that.
     #[must_use]
     pub fn a_cgroup_would_keep_more(&self) -> bool {
-        let left = self.limits_of_the_supervisor();
-        left.memory.is_some() || left.processes.is_some()
+        self.left.memory.is_some() || self.left.processes.is_some()
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Plan {
     pub(crate) cgroup: Option<Cgroup>,
     /// Limits that the kernel keeps once they are set.
     pub(crate) limits: KernelLimits,
+    /// The limits that the supervisor has to keep, and those that it only hands on.
+    pub(crate) left: Limits,
     /// Removed when the run is over.
     pub(crate) temporary: Option<Temporary>,
 }
@@ -164,9 +166,9 @@ impl Plan {
                 Cgroup::make(&options.policy.limits, &may_be_written(&options, root.as_ref(), &directory))
             }
         };
-        let limits = cgroup::left(&options.policy.limits, cgroup.as_ref().map(Cgroup::limits));
-        check_left(&limits)?;
-        let mut needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants, &limits)?;
+        let left = cgroup::left(&options.policy.limits, cgroup.as_ref().map(Cgroup::limits));
+        check_left(&left)?;
+        let mut needs = needs(&network, &bind, &kernel, &options, !served.is_empty(), &grants, &left)?;
         if inside {
             // Files are there by a mount, and processes by a namespace: nobody has to look at `open`.
             needs.serves = false;
@@ -206,6 +208,7 @@ impl Plan {
             roots,
             decisions: options.decisions,
             limits: KernelLimits::of(&options.policy.limits)?,
+            left,
             inherited: options.inherited,
             timeout: options.timeout,
             no_core_dump: options.no_core_dump,
@@ -228,11 +231,6 @@ impl Plan {
             temporary,
             cgroup,
         })
-    }
-
-    /// The limits that the supervisor has to keep, and those that it only hands on.
-    pub(crate) fn limits_of_the_supervisor(&self) -> Limits {
-        cgroup::left(&self.policy.limits, self.cgroup.as_ref().map(Cgroup::limits))
     }
 
     /// What the run was asked to keep to.
