@@ -28,6 +28,7 @@ mod inner_filter;
 mod inner_landlock;
 mod io_uring;
 mod kernel_doors;
+mod leaving_the_cgroup;
 mod limits_of_others;
 mod listening;
 mod machine_wide_ipc;

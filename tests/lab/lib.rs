@@ -7,6 +7,7 @@
 
 mod args;
 mod capture;
+mod cgroup;
 mod dead_mount;
 mod errno;
 mod image;
@@ -29,6 +30,7 @@ mod user;
 
 pub use args::Args;
 pub use capture::Capture;
+pub use cgroup::Cgroups;
 pub use dead_mount::{DeadMount, with_dead_mount};
 pub use errno::Errno;
 pub use image::Image;

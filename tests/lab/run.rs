@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Binaries;
 use crate::suite::PROGRAM_FLAG;
-use crate::{Lab, Output, User, raw};
+use crate::{Cgroups, Lab, Output, User, raw};
 
 /// A run that is being described.
 pub struct Run {
@@ -27,6 +27,7 @@ pub struct Run {
     input_pipe: bool,
     passed: Vec<(RawFd, OwnedFd)>,
     own_group: bool,
+    within: Option<OwnedFd>,
     longest: Duration,
 }
 
@@ -71,6 +72,7 @@ impl Run {
             input_pipe: false,
             passed: Vec::new(),
             own_group: false,
+            within: None,
             longest: LONGEST * slowness(),
         }
     }
@@ -134,6 +136,12 @@ impl Run {
     /// In a process group of its own: for programs that signal their group.
     pub fn own_group(mut self) -> Self {
         self.own_group = true;
+        self
+    }
+
+    /// Started in this cgroup.
+    pub fn within(mut self, cgroup: &Path) -> Self {
+        self.within = Some(Cgroups::entrance(cgroup).into());
         self
     }
 
@@ -202,7 +210,15 @@ impl Run {
             command.process_group(0);
         }
         let numbers: Vec<_> = self.passed.iter().map(|(number, fd)| (*number, fd.as_raw_fd())).collect();
-        let place = move || numbers.iter().try_for_each(|&(number, fd)| raw::place_descriptor(fd, number));
+        let within = self.within.as_ref().map(AsRawFd::as_raw_fd);
+        let place = move || {
+            // Whoever opened it may move there.
+            if let Some(entrance) = within {
+                let entered = raw::call(libc::SYS_write, &[entrance as usize, raw::at(b"0"), 1]);
+                entered.map_err(|errno| std::io::Error::from_raw_os_error(errno.0))?;
+            }
+            numbers.iter().try_for_each(|&(number, fd)| raw::place_descriptor(fd, number))
+        };
         // SAFETY: the closure only makes system calls, so it may run between fork and exec.
         unsafe { command.pre_exec(place) };
         let mut process = command.spawn().unwrap_or_else(|error| panic!("$ {shown}\n{error}"));
