@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod limits;
 mod mistakes;
+mod profiles;
 mod refusals;
 mod root;
 mod runs;

@@ -9,7 +9,7 @@ fn mistakes_name_the_flag(lab: &Lab) {
     for (words, said) in [
         (&["--mount", "/a"][..], "a mount is written VIRTUAL:HOST or VIRTUAL:HOST:ro"),
         (&["--mount", "a:/b"], "the path inside begins with a slash, has no .., and is not the root itself"),
-        (&["--tmpfs", "/a:x"], "a size is a number of bytes, or of K, M or G"),
+        (&["--tmpfs", "/a:x"], "a size is a number of bytes, or of K, M, G or T"),
         (&["--uid", "4294967295"], "a user or group is a number up to 4294967294"),
         (&["--mount", "/a:/nowhere"], "--mount /nowhere: the path cannot be opened"),
         (&["--chroot", "/nowhere"], "--chroot /nowhere: the path cannot be opened"),
@@ -33,7 +33,7 @@ fn explain_says_what_makes_the_root(lab: &Lab) {
     for line in [
         format!("--chroot {}\n    made by      a mount namespace, pivot_root", root.display()),
         "--mount /usr:/usr:ro\n    made by      a mount that can only be read, and Landlock".to_owned(),
-        "--tmpfs /fast:1048576\n".to_owned(),
+        "--tmpfs /fast:1M\n".to_owned(),
         "--uid 7 --gid 8\n    made by      a user namespace".to_owned(),
         "--hostname box\n".to_owned(),
         "  write   /data  (-w)\n".to_owned(),

@@ -18,7 +18,7 @@ use crate::ask::Asker;
 use crate::failure::Failure;
 use crate::limit_args::LimitArgs;
 use crate::profile::{self, ProfileError};
-use crate::root::RootArgs;
+use crate::root::{self, RootArgs};
 
 /// Runs a program that reaches only the files, hosts and ports it was given.
 ///
@@ -482,6 +482,7 @@ impl RunFlags {
     /// When a profile is none, or a descriptor that is to be inherited is not there.
     pub(crate) fn into_options(self, command: Vec<OsString>) -> Result<Options, Failure> {
         let mut options = Options::new(self.policy.into_policy()?, command);
+        options.policy.root.extend(self.root.into_root());
         options.policy.limits.extend(self.limits.into_limits());
         let has_rules = !options.policy.http.is_empty();
         options.http = self.http.into_http();
@@ -495,7 +496,7 @@ impl RunFlags {
         options.environment.clean = self.clean_env || !self.env_pass.is_empty();
         options.environment.pass = self.env_pass;
         options.no_core_dump = self.no_coredump;
-        options.root = self.root.into_root();
+        options.image_cache = root::cache();
         options.environment.set = self.env;
         options.directory = self.cwd;
         options.resolver = self.resolver;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use sandlock_core::{Image, ImageError, Mount, MountError, Root, Tmpfs};
+use sandlock_core::{Image, ImageError, Mount, MountError, RootRules, Tmpfs};
 
 /// The file system that the command finds, and who it is there.
 #[derive(Args, Debug, Clone, Default)]
@@ -19,13 +19,13 @@ pub(crate) struct RootArgs {
     /// afterwards.
     #[arg(long, value_name = "oci:DIR[:TAG]", help_heading = ROOT, conflicts_with = "chroot",
         value_parser = OsStringValueParser::new().try_map(image))]
-    pub(crate) image: Option<Image>,
+    pub(crate) image: Option<PathBuf>,
     /// Mount a directory or file of the machine in the root, and allow writing it; with :ro, reading alone: nothing there
     /// can be changed in any way. Repeatable.
     #[arg(long, value_name = "VIRTUAL:HOST[:ro]", help_heading = ROOT,
         value_parser = OsStringValueParser::new().try_map(mount))]
     pub(crate) mount: Vec<Mount>,
-    /// Mount an empty place in memory in the root, and allow writing it. SIZE is in bytes, or with K, M, G. Repeatable.
+    /// Mount an empty place in memory in the root, and allow writing it. SIZE is in bytes, or with K, M, G, T. Repeatable.
     #[arg(long, value_name = "VIRTUAL[:SIZE]", help_heading = ROOT,
         value_parser = OsStringValueParser::new().try_map(tmpfs))]
     pub(crate) tmpfs: Vec<Tmpfs>,
@@ -41,26 +41,25 @@ pub(crate) struct RootArgs {
 }
 
 impl RootArgs {
-    pub(crate) fn into_root(self) -> Root {
-        let mut root = Root::default();
-        root.directory = self.chroot;
-        root.cache = self.image.as_ref().and_then(|_| cache());
-        root.image = self.image;
-        root.mounts = self.mount;
-        root.temporary = self.tmpfs;
-        root.user = self.uid;
-        root.group = self.gid;
-        root.host_name = self.hostname;
-        root
+    pub(crate) fn into_root(self) -> RootRules {
+        RootRules {
+            directory: self.chroot,
+            image: self.image,
+            mounts: self.mount,
+            temporary: self.tmpfs,
+            user: self.uid,
+            group: self.gid,
+            host_name: self.hostname,
+        }
     }
 }
 
-fn image(text: OsString) -> Result<Image, ImageError> {
-    Image::parse(&text)
+fn image(text: OsString) -> Result<PathBuf, ImageError> {
+    Image::parse(&text).map(|_| text.into())
 }
 
 /// Where what can be had again is kept, as the XDG Base Directory Specification has it.
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
     let said = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
     let usual = || std::env::home_dir().and_then(absolute).map(|home| home.join(".cache"));

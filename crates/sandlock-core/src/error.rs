@@ -127,14 +127,17 @@ pub enum PlanError {
         source: io::Error,
     },
     /// An image that cannot be the root.
-    #[error("--image oci:{}", shown(.directory.as_os_str()))]
+    #[error("--image {}", shown(.image.as_os_str()))]
     Image {
-        /// Its directory.
-        directory: PathBuf,
+        /// As it is written.
+        image: PathBuf,
         /// Why.
         #[source]
         source: sandlock_image::ImageError,
     },
+    /// A policy asks for two roots.
+    #[error("the root is a directory (--chroot) or an image (--image), not both")]
+    TwoRoots,
     /// An image is to run as somebody whom it does not know.
     #[error("the image is to run as {0:?}, whom it does not know: --uid and --gid say who that is")]
     ImageUser(String),

@@ -49,16 +49,16 @@ pub use journal::{Entry, Log, What};
 pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
-pub use root::{Mount, MountError, Root, RootExplanation, Tmpfs};
+pub use root::RootExplanation;
 pub use rules::{NotChanged, RunRules};
 pub use running::{Event, Outcome, Running};
 pub use sandlock_image::{Image, ImageError};
 pub use sandlock_names::ResolveError;
 pub use sandlock_policy::{
     Base, BindRule, BindRules, Caller, Credential, Denied, Destination, FileRules, Host, HttpAuth, HttpHost,
-    HttpRule, HttpRuleError, HttpRules, Limits, LocalPort, Matter, NameRules, NetRule, NetworkRules, Policy,
-    PortSpace, Ports, ProcessRules, Processors, Protocol, Publish, Question, Resolved, RuleError,
-    RuleErrorKind, Size, escape_terminal,
+    HttpRule, HttpRuleError, HttpRules, Limits, LocalPort, Matter, Mount, MountError, NameRules, NetRule,
+    NetworkRules, Policy, PortSpace, Ports, ProcessRules, Processors, Protocol, Publish, Question, Resolved,
+    RootRules, RuleError, RuleErrorKind, Size, Tmpfs, escape_terminal,
 };
 pub use sandlock_proxy::UpstreamProxy;
 pub use sandlock_supervisor::message::{Ending, Step};

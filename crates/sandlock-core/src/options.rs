@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandlock_policy::Policy;
 
-use crate::{Control, Decisions, Environment, Http, Log, Root};
+use crate::{Control, Decisions, Environment, Http, Log};
 
 /// A run: a policy, a command, and what surrounds it.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ pub struct Options {
     pub environment: Environment,
     /// Where it starts; the current directory if none.
     pub directory: Option<PathBuf>,
-    /// The file system that it finds, and whom it takes itself for.
-    pub root: Root,
+    /// Where images are kept, once they are unpacked.
+    pub image_cache: Option<PathBuf>,
     /// No core dump of it is written.
     pub no_core_dump: bool,
     /// The home directory of the user, which stays hidden.

@@ -323,7 +323,7 @@ fn network(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mount;
+    use sandlock_policy::Mount;
 
     #[test]
     fn what_is_mounted_to_be_written_is_known_before_the_root_is_there() {
@@ -336,8 +336,8 @@ mod tests {
         std::os::unix::fs::symlink("written", place.join("link")).unwrap();
         let known = |mounts: &[Mount], directory: Option<PathBuf>| {
             let mut options = Options::new(sandlock_policy::Policy::new().write("given"), ["true"]);
-            options.root.mounts = mounts.to_vec();
-            options.root.directory = directory;
+            options.policy.root.mounts = mounts.to_vec();
+            options.policy.root.directory = directory;
             let root = root::Planned::new(&mut options).unwrap();
             may_be_written(&options, root.as_ref(), &place)
         };

@@ -101,13 +101,13 @@ fn hex(digits: &str) -> Option<u8> {
 }
 
 #[cfg(unix)]
-fn path_from(bytes: Vec<u8>) -> Option<std::path::PathBuf> {
+pub(crate) fn path_from(bytes: Vec<u8>) -> Option<std::path::PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     Some(std::ffi::OsString::from_vec(bytes).into())
 }
 
 #[cfg(not(unix))]
-fn path_from(bytes: Vec<u8>) -> Option<std::path::PathBuf> {
+pub(crate) fn path_from(bytes: Vec<u8>) -> Option<std::path::PathBuf> {
     String::from_utf8(bytes).ok().map(Into::into)
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Base, BindRule, BindRules, FileRules, HttpRule, HttpRuleError, HttpRules, Limits, NetRule, NetworkRules,
-    PortSpace, ProcessRules, RuleError,
+    PortSpace, ProcessRules, RootRules, RuleError,
 };
 
 /// What a run may do. The default is no network, and the standard base to read.
@@ -33,6 +33,9 @@ pub struct Policy {
     pub names: NameRules,
     /// Files that are granted; no others are.
     pub files: FileRules,
+    /// The file system that the command finds, and whom it takes itself for. Paths of other rules are those of the root.
+    #[serde(skip_serializing_if = "RootRules::is_empty")]
+    pub root: RootRules,
     /// What the run may use up.
     pub limits: Limits,
     /// Unix datagram sockets may be made. Each send that could name a destination must be seen then.
@@ -74,7 +77,8 @@ impl Policy {
     /// Adds what `other` says. What it grants and refuses is granted and refused as well; of a setting, what is not its
     /// default counts, and `other`'s first.
     pub fn extend(&mut self, other: Policy) {
-        let Policy { network, bind, ports, http, names, files, limits, unix_datagrams, processes } = other;
+        let Policy { network, bind, ports, http, names, files, root, limits, unix_datagrams, processes } =
+            other;
         processes.into_iter().for_each(|one| one.add_to(&mut self.processes));
         self.network.allow.extend(network.allow);
         self.network.deny.extend(network.deny);
@@ -99,6 +103,7 @@ impl Policy {
         self.files.deny.extend(files.deny);
         self.files.writable_not_executable |= files.writable_not_executable;
         self.files.own_proc |= files.own_proc;
+        self.root.extend(root);
         self.limits.extend(limits);
         self.unix_datagrams |= unix_datagrams;
     }

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use sandlock_image::{Config, Unpacked};
+use sandlock_image::{Config, Image, Unpacked};
+use sandlock_policy::RootRules;
 
-use super::Root;
 use crate::{Options, PlanError};
 
 /// Unpacks the image, if there is one, and takes over what it says.
@@ -13,12 +13,16 @@ use crate::{Options, PlanError};
 /// # Errors
 ///
 /// [`PlanError::Image`], or a user that the image does not know.
-pub(super) fn take_over(root: &mut Root, options: &mut Options) -> Result<(), PlanError> {
-    let Some(image) = root.image.take() else {
+pub(super) fn take_over(root: &mut RootRules, options: &mut Options) -> Result<(), PlanError> {
+    let Some(written) = root.image.take() else {
         return Ok(());
     };
-    let cache = root.cache.take().ok_or(PlanError::NoCache)?;
-    let refused = |source| PlanError::Image { directory: image.directory.clone(), source };
+    if root.directory.is_some() {
+        return Err(PlanError::TwoRoots);
+    }
+    let cache = options.image_cache.take().ok_or(PlanError::NoCache)?;
+    let refused = |source| PlanError::Image { image: written.clone(), source };
+    let image = Image::parse(written.as_os_str()).map_err(refused)?;
     let Unpacked { root: directory, config } = sandlock_image::unpack(&image, &cache).map_err(refused)?;
     let (user, group) = user_of(&config.user, &directory)?;
     // Of this machine only one user exists there, and an image is made for its own.

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use sandlock_policy::{Base, NetworkPolicy, base, hosts_file, resolver_file};
+use sandlock_policy::{Base, Mount, NetworkPolicy, base, hosts_file, resolver_file};
 use sandlock_supervisor::message::NotPrepared;
 use sandlock_supervisor::{Hole, Holes, Mounted};
 use sandlock_sys::landlock::FileAccess;
 
-use super::Mount;
 use super::planned::{Layout, Source};
 use super::told;
 use crate::environment::{as_string, as_strings};

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
-use sandlock_policy::FileRules;
+use sandlock_policy::{FileRules, Mount, RootRules, Tmpfs};
 use sandlock_sys::namespace::{Identity, Namespaces};
 use sandlock_sys::{Errno, privileges};
 
-use super::{Mount, Root, Tmpfs, image};
+use super::image;
 use crate::{Options, PlanError};
 
 /// A root that is ready to be made.
@@ -71,7 +71,7 @@ impl Planned {
     ///
     /// A place that is not there, or a name that is none.
     pub(crate) fn new(options: &mut Options) -> Result<Option<Planned>, PlanError> {
-        let mut root = std::mem::take(&mut options.root);
+        let mut root = options.policy.root.clone();
         let Some(flag) = root.first_flag() else {
             return Ok(None);
         };
@@ -189,7 +189,7 @@ impl Planned {
 }
 
 impl Layout {
-    fn of(root: &Root) -> Result<Option<Layout>, PlanError> {
+    fn of(root: &RootRules) -> Result<Option<Layout>, PlanError> {
         if root.directory.is_none() && root.mounts.is_empty() && root.temporary.is_empty() {
             return Ok(None);
         }

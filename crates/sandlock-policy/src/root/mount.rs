@@ -1,8 +1,12 @@
 //! The grammar of mounts: `VIRTUAL:HOST[:ro]` and `VIRTUAL[:SIZE]`.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::Size;
+use crate::lossless::path_from;
 
 /// A place of the machine in the root of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,8 +26,8 @@ pub struct Mount {
 pub struct Tmpfs {
     /// Where the command finds it.
     pub at: PathBuf,
-    /// How many bytes it holds at most; half of the machine's memory if none.
-    pub size: Option<u64>,
+    /// How much it holds at most; half of the machine's memory if none.
+    pub size: Option<Size>,
 }
 
 /// What is wrong with a mount as it was written.
@@ -37,7 +41,7 @@ pub enum MountError {
     #[error("the path inside begins with a slash, has no .., and is not the root itself")]
     Virtual,
     /// A size that is none.
-    #[error("a size is a number of bytes, or of K, M or G")]
+    #[error("a size is a number of bytes, or of K, M, G or T")]
     Size,
 }
 
@@ -48,7 +52,7 @@ impl Mount {
     ///
     /// [`MountError`].
     pub fn parse(text: &OsStr) -> Result<Self, MountError> {
-        let bytes = text.as_bytes();
+        let bytes = text.as_encoded_bytes();
         let colon = bytes.iter().position(|byte| *byte == b':').ok_or(MountError::Form)?;
         let (at, rest) = (&bytes[..colon], &bytes[colon + 1..]);
         let (source, read_only) = match rest.strip_suffix(b":ro") {
@@ -59,7 +63,8 @@ impl Mount {
         if source.is_empty() || source.contains(&b':') {
             return Err(MountError::Form);
         }
-        Ok(Mount { at: place(at)?, source: PathBuf::from(OsStr::from_bytes(source)), read_only })
+        let source = path_from(source.to_vec()).ok_or(MountError::Form)?;
+        Ok(Mount { at: place(at)?, source, read_only })
     }
 }
 
@@ -70,37 +75,56 @@ impl Tmpfs {
     ///
     /// [`MountError`].
     pub fn parse(text: &OsStr) -> Result<Self, MountError> {
-        let bytes = text.as_bytes();
+        let bytes = text.as_encoded_bytes();
         let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
             return Ok(Tmpfs { at: place(bytes)?, size: None });
         };
-        let size = std::str::from_utf8(&bytes[colon + 1..]).map_err(|_| MountError::Size)?;
-        Ok(Tmpfs { at: place(&bytes[..colon])?, size: Some(bytes_of(size)?) })
+        let size = std::str::from_utf8(&bytes[colon + 1..]).ok().and_then(|size| size.parse().ok());
+        Ok(Tmpfs { at: place(&bytes[..colon])?, size: Some(size.ok_or(MountError::Size)?) })
     }
 }
 
+impl Serialize for Mount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mode = if self.read_only { ":ro" } else { "" };
+        serializer.collect_str(&format_args!("{}:{}{mode}", text(&self.at)?, text(&self.source)?))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Mount::parse(String::deserialize(deserializer)?.as_ref()).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Tmpfs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let at = text(&self.at)?;
+        match self.size {
+            Some(size) => serializer.collect_str(&format_args!("{at}:{size}")),
+            None => serializer.serialize_str(at),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tmpfs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Tmpfs::parse(String::deserialize(deserializer)?.as_ref()).map_err(de::Error::custom)
+    }
+}
+
+fn text<E: ser::Error>(path: &Path) -> Result<&str, E> {
+    path.to_str().ok_or_else(|| E::custom("a path that is not UTF-8"))
+}
+
 fn place(path: &[u8]) -> Result<PathBuf, MountError> {
-    let path = Path::new(OsStr::from_bytes(path));
+    let path = path_from(path.to_vec()).ok_or(MountError::Virtual)?;
     let mut parts = path.components();
     let names = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
     if parts.next() != Some(Component::RootDir) || parts.next().is_none() || !names {
         return Err(MountError::Virtual);
     }
     Ok(path.components().collect())
-}
-
-fn bytes_of(text: &str) -> Result<u64, MountError> {
-    let unit = text.bytes().last().map_or(0, |last| match last.to_ascii_uppercase() {
-        b'K' => 10,
-        b'M' => 20,
-        b'G' => 30,
-        _ => 0,
-    });
-    let number = if unit == 0 { text } else { &text[..text.len() - 1] };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let bytes =
-        number.parse::<u64>().ok().filter(|_| digits).and_then(|number| number.checked_mul(1 << unit));
-    bytes.filter(|bytes| *bytes > 0).ok_or(MountError::Size)
 }
 
 #[cfg(test)]
@@ -126,12 +150,12 @@ mod tests {
 
     #[test]
     fn a_size_has_a_unit_or_is_in_bytes() {
-        let parse = |text: &str| Tmpfs::parse(OsStr::new(text)).map(|parsed| parsed.size);
+        let parse = |text: &str| Tmpfs::parse(OsStr::new(text)).map(|parsed| parsed.size.map(Size::bytes));
         assert_eq!(parse("/a"), Ok(None));
         assert_eq!(parse("/a:4096"), Ok(Some(4096)));
         assert_eq!(parse("/a:64m"), Ok(Some(64 << 20)));
         assert_eq!(parse("/a:1G"), Ok(Some(1 << 30)));
-        for text in ["/a:", "/a:0", "/a:m", "/a:-1", "/a:+1", "/a:1T", "/a:20000000000G", "/a:1:2"] {
+        for text in ["/a:", "/a:0", "/a:m", "/a:-1", "/a:+1", "/a:1X", "/a:20000000000G", "/a:1:2"] {
             assert_eq!(parse(text), Err(MountError::Size), "{text}");
         }
         assert_eq!(parse("a:1"), Err(MountError::Virtual));
