@@ -2,7 +2,9 @@
 
 use lab::Lab;
 
-lab::suite! { tests: [mistakes_name_the_flag, explain_says_what_makes_the_root] }
+lab::suite! {
+    tests: [mistakes_name_the_flag, explain_says_what_makes_the_root, explain_says_what_the_base_will_find_in_a_root],
+}
 
 fn mistakes_name_the_flag(lab: &Lab) {
     let file = lab.file("file", "");
@@ -47,4 +49,47 @@ fn explain_says_what_makes_the_root(lab: &Lab) {
             .count(),
         0
     );
+}
+
+/// And the run finds it.
+fn explain_says_what_the_base_will_find_in_a_root(lab: &Lab) {
+    let root = lab.system("root");
+    let covered = lab.directory("covered");
+    lab.file("covered/file", "");
+    let explained = |words: &[&str]| {
+        let out = lab.sandlock().arguments(["explain"]).arguments(words).output();
+        // A long list goes on in the next line.
+        out.expect_code(0).stdout.replace(",\n          ", ", ")
+    };
+    let text = explained(&["--chroot", root.to_str().unwrap(), "-r", "srv", "--fs-deny", "/none"]);
+    for line in [
+        "  read    /  (the root)\n",
+        "  read    /srv  (-r)\n",
+        "  read    /proc  (base)\n",
+        "  write   /dev/shm  (base)\n",
+        "  device  /dev/null, /dev/zero, /dev/full, /dev/random, /dev/urandom, /dev/tty, /dev/pts  (base)\n",
+        "  write   $TMPDIR  (",
+        "  denied  /none  (--fs-deny: the supervisor opens what is beside it)\n",
+        "  found out when the run starts: ",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("hidden"), "{text}");
+    let line =
+        "cat /proc/self/status >/dev/null && echo >/dev/shm/x && echo >$TMPDIR/x && ls / /dev/pts >/dev/null";
+    lab.sandbox().in_root(&root).sh(line).expect_code(0);
+    let bare = explained(&["--chroot", root.to_str().unwrap(), "--bare"]);
+    assert!(!bare.contains("(base)") && !bare.contains("(the root)") && !bare.contains("$TMPDIR"), "{bare}");
+    // Of the machine's own root what the base finds there, but for what a mount covers.
+    let words = ["--tmpfs", covered.to_str().unwrap(), "--cwd", covered.to_str().unwrap()];
+    let text = explained(&words);
+    let base = text.lines().find(|line| line.starts_with("  read    ") && line.ends_with("(base)")).unwrap();
+    let paths: Vec<_> =
+        base.trim_start_matches("  read    ").trim_end_matches("  (base)").split(", ").collect();
+    assert!(paths.contains(&"/usr") && paths.iter().any(|path| path.starts_with("/etc")), "{text}");
+    assert!(!text.contains("working directory"), "{text}");
+    assert!(text.contains(&format!("  write   {}  (--mount or --tmpfs)\n", covered.display())), "{text}");
+    let line = paths.iter().map(|path| format!("test -d {path} || cat {path} >/dev/null || echo {path}\n"));
+    let out = lab.sandbox().options(words).sh(&(line.collect::<String>() + "ls"));
+    assert_eq!(out.expect_code(0).stdout, "", "{out}");
 }

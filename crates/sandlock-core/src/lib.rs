@@ -49,7 +49,7 @@ pub use journal::{Entry, Log, What};
 pub use kernel::{Ability, Kernel};
 pub use options::Options;
 pub use plan::Plan;
-pub use root::RootExplanation;
+pub use root::{Foreseen, RootExplanation};
 pub use rules::{NotChanged, RunRules};
 pub use running::{Event, Outcome, Running};
 pub use sandlock_image::{Image, ImageError};

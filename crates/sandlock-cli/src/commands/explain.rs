@@ -166,45 +166,49 @@ fn root(plan: &Plan) -> String {
     })
 }
 
-/// Nothing is known of a root that is not there yet but what flags say.
-fn files_inside(plan: &Plan) -> String {
-    let files = &plan.policy().files;
-    let mut text = String::from("\nfiles, enforced by Landlock, by their paths in the root\n");
-    let denied = "--fs-deny: the supervisor opens what is beside it";
-    let each = [
-        ("read", "-r", &files.read),
-        ("write", "-w", &files.write),
-        ("execute", "-x", &files.execute),
-        ("denied", denied, &files.deny),
-    ];
-    for (access, flag, paths) in each {
-        for path in paths {
-            text.push_str(&format!("  {access:6}  {}  ({flag})\n", shown(path)));
-        }
+/// A grant, or one that will be there.
+struct Granted {
+    path: PathBuf,
+    access: FileAccess,
+    origin: Origin,
+    note: &'static str,
+}
+
+fn granted(plan: &Plan) -> Vec<Granted> {
+    if plan.ends_inside() {
+        let foreseen = plan.foreseen_grants().into_iter();
+        return foreseen
+            .map(|one| Granted { path: one.path, access: one.access, origin: one.origin, note: "" })
+            .collect();
     }
-    if files.writable_not_executable {
-        text.push_str("  what can be written is not executed  (--noexec-writable)\n");
-    }
-    text.push_str("  what --chroot, --mount and --tmpfs name, and the base, as far as the root has it\n");
-    text
+    let note = |grant: &Grant| if grant.executable { "" } else { "; not to execute" };
+    let each = plan.grants().iter();
+    each.map(|grant| Granted {
+        path: grant.path.clone(),
+        access: grant.access,
+        origin: grant.origin,
+        note: note(grant),
+    })
+    .collect()
 }
 
 fn files(plan: &Plan, home: Option<&Path>) -> String {
-    if plan.ends_inside() {
-        return files_inside(plan);
-    }
-    let mut text = String::from("\nfiles, enforced by Landlock\n");
-    let (base, named): (Vec<&Grant>, Vec<&Grant>) =
-        plan.grants().iter().partition(|grant| grant.origin == Origin::Base);
+    let inside = plan.ends_inside();
+    let by_paths = if inside { ", by their paths in the root" } else { "" };
+    let mut text = format!("\nfiles, enforced by Landlock{by_paths}\n");
+    let granted = granted(plan);
+    let (base, named): (Vec<&Granted>, Vec<&Granted>) =
+        granted.iter().partition(|grant| grant.origin == Origin::Base);
     for grant in &named {
         let path = match grant.origin {
             Origin::Temporary => "$TMPDIR".to_owned(),
             _ => shown(&grant.path),
         };
-        text.push_str(&format!("  {:6}  {path}  ({})\n", access(grant.access), origin_and_execution(grant)));
+        let origin = origin(grant.origin, grant.access);
+        text.push_str(&format!("  {:6}  {path}  ({origin}{})\n", access(grant.access), grant.note));
     }
     text.push_str(&super::limits::denied(plan));
-    for (path, why) in hidden(plan, home) {
+    for (path, why) in hidden(plan, &granted, home) {
         text.push_str(&format!("  hidden  {}  ({why})\n", shown(&path)));
     }
     for kind in ["read", "write", "device"] {
@@ -214,16 +218,35 @@ fn files(plan: &Plan, home: Option<&Path>) -> String {
             text.push_str(&wrapped(&format!("  {kind:6}  "), &paths, "(base)"));
         }
     }
+    if inside {
+        text.push_str(&decided_inside(plan));
+    }
     if plan.has_own_proc() {
         text.push_str("  /proc shows the processes of the sandbox, and /proc/net its sockets: opened by the supervisor\n");
     }
     text
 }
 
+/// What nobody knows before the root is there.
+fn decided_inside(plan: &Plan) -> String {
+    let files = &plan.policy().files;
+    let mut text = String::new();
+    if files.writable_not_executable {
+        text.push_str("  what can be written is not executed  (--noexec-writable)\n");
+    }
+    if !files.execute.is_empty() {
+        text.push_str("  of the rest, what is mounted, granted or can be written is not executed  (-x)\n");
+    }
+    text.push_str("  found out when the run starts: which of these are there, where links lead, and where the command is\n");
+    text
+}
+
 /// What a person might expect to be there.
-fn hidden(plan: &Plan, home: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
+fn hidden(plan: &Plan, granted: &[Granted], home: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
     let mut hidden = Vec::new();
-    if let Some(home) = home.filter(|home| !plan.grants().iter().any(|grant| covers(grant, home))) {
+    // Of a root apart it is not known, nor does anybody expect it there.
+    let home = home.filter(|_| !plan.is_apart());
+    if let Some(home) = home.filter(|home| !granted.iter().any(|grant| covers(&grant.path, home))) {
         hidden.push((home.to_owned(), "the home directory, but for what is granted above"));
     }
     if plan.working_directory_hidden() {
@@ -233,9 +256,9 @@ fn hidden(plan: &Plan, home: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
     hidden
 }
 
-fn covers(grant: &Grant, path: &Path) -> bool {
-    path.starts_with(&grant.path)
-        || matches!((grant.path.canonicalize(), path.canonicalize()), (Ok(grant), Ok(path)) if path.starts_with(&grant))
+fn covers(granted: &Path, path: &Path) -> bool {
+    path.starts_with(granted)
+        || matches!((granted.canonicalize(), path.canonicalize()), (Ok(granted), Ok(path)) if path.starts_with(&granted))
 }
 
 fn access(access: FileAccess) -> &'static str {
@@ -246,20 +269,15 @@ fn access(access: FileAccess) -> &'static str {
     }
 }
 
-fn origin_and_execution(grant: &Grant) -> String {
-    let execution = if grant.executable { "" } else { "; not to execute" };
-    origin(grant).to_owned() + execution
-}
-
-fn origin(grant: &Grant) -> &'static str {
-    match (grant.origin, grant.access) {
+fn origin(origin: Origin, access: FileAccess) -> &'static str {
+    match (origin, access) {
         (Origin::Flag, FileAccess::Read) => "-r",
         (Origin::Flag, _) => "-w",
         (Origin::ExecuteFlag, _) => "-x",
         (Origin::Base, _) => "base",
         (Origin::WorkingDirectory, _) => "working directory",
         (Origin::Installation, _) => "installation of the command",
-        (Origin::Root, _) => "the root of --chroot",
+        (Origin::Root, _) => "the root",
         (Origin::Mount, FileAccess::Read) => "--mount",
         (Origin::Mount, _) => "--mount or --tmpfs",
         (Origin::Temporary, _) => "a new directory for each run, removed afterwards",

@@ -20,12 +20,17 @@ pub(super) fn explained(plan: &Plan) -> String {
 
 /// What `--fs-deny` takes away, with what keeps it.
 pub(super) fn denied(plan: &Plan) -> String {
-    let mechanism = match plan.grants().iter().any(|grant| grant.holed) {
+    let holed = plan.ends_inside() || plan.grants().iter().any(|grant| grant.holed);
+    let mechanism = match holed {
         true => "the supervisor opens what is beside it",
         false => "nothing grants it",
     };
     let line = |path: &std::path::Path| {
         format!("  denied  {}  (--fs-deny: {mechanism})\n", escape_terminal(&path.to_string_lossy()))
     };
-    plan.denied_files().map(line).collect()
+    match plan.ends_inside() {
+        // As they were said: what they are is found out inside.
+        true => plan.policy().files.deny.iter().map(|path| line(path)).collect(),
+        false => plan.denied_files().map(line).collect(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use sandlock_policy::{Base, Mount, NetworkPolicy, base, hosts_file, resolver_file};
+use sandlock_policy::{Base, Mount, NetworkPolicy, hosts_file, resolver_file};
 use sandlock_supervisor::message::NotPrepared;
 use sandlock_supervisor::{Hole, Holes, Mounted};
 use sandlock_sys::landlock::FileAccess;
@@ -150,24 +150,14 @@ impl Layout {
         }
     }
 
-    /// All of the root is the person's word, as with `-r`, and the devices of the run's own hold nobody's secrets.
     fn grants_apart(&self) -> Vec<Grant> {
         let around = &self.surroundings;
-        if around.files.base != Base::Standard {
-            return Vec::new();
-        }
-        let read = [("/", Origin::Root), ("/proc", Origin::Base)];
-        let read = read.map(|(path, origin)| grants::place(Path::new(path), FileAccess::Read, origin));
         // All that is not to be executed is below the root: so what is to stay executable is named apart.
-        let top = around.files.restrict_execution().then(|| std::fs::read_dir("/"));
-        let top = top.into_iter().flatten().flatten().flatten();
-        let top = top.map(|entry| grants::place(&entry.path(), FileAccess::Read, Origin::Root));
-        let devices = base::WRITE_DEVICES.iter().chain(base::TERMINAL_DEVICES).chain(&["/dev/pts"]);
-        let devices = devices.map(|path| grants::place(Path::new(path), FileAccess::Device, Origin::Base));
-        let shared = grants::place(Path::new("/dev/shm"), FileAccess::Write, Origin::Base);
-        let temporary =
-            around.temporary.iter().map(|path| grants::place(path, FileAccess::Write, Origin::Temporary));
-        read.into_iter().chain(top).chain(devices).chain([shared]).chain(temporary).flatten().collect()
+        let apart = around.files.base == Base::Standard && around.files.restrict_execution();
+        let top = apart.then(|| std::fs::read_dir("/")).into_iter().flatten().flatten().flatten();
+        let top = top.map(|entry| (entry.path(), FileAccess::Read, Origin::Root));
+        let all = self.places_apart().into_iter().chain(top);
+        all.flat_map(|(path, access, origin)| grants::place(&path, access, origin)).collect()
     }
 }
 

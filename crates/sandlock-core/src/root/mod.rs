@@ -12,7 +12,7 @@ mod planned;
 mod point;
 mod told;
 
-pub use explain::RootExplanation;
+pub use explain::{Foreseen, RootExplanation};
 
 pub(crate) use forbidden::forbidden;
 pub(crate) use number::outside;
