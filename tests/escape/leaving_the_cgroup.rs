@@ -42,11 +42,13 @@ fn nothing_moves_to_another_cgroup(lab: &Lab) {
         bare.expect("moved", "ok");
         assert_ne!(bare.value("is in"), "first", "{bare}");
         let _ = fs::remove_dir(cgroups.first().join("below"));
-        let runs: [Run; 4] = [
+        let runs: [Run; 5] = [
             lab.sandbox(),
             lab.sandbox().read("/"),
             lab.sandbox().write(lab.path("work")).read(cgroups.above()),
             lab.sandbox().option("--kernel-only"),
+            // Where they are seen at the same path, and can only be read.
+            lab.sandbox().in_root(&root).write("/"),
         ];
         for run in runs {
             let out = run.within(&cgroups.first()).run("move_away", words(way));

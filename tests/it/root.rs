@@ -9,6 +9,7 @@ lab::suite! {
         the_root_holds_what_it_was_given,
         the_machines_own_root_runs_its_programs,
         places_in_memory_are_as_large_as_they_say,
+        processors_and_limits_are_found_where_the_root_has_no_sys,
         the_command_is_who_it_is_told_to_be,
         a_command_is_looked_for_in_the_root,
         mounts_alone_leave_the_rest_as_it_is,
@@ -68,6 +69,42 @@ fn places_in_memory_are_as_large_as_they_say(lab: &Lab) {
     assert_eq!(run("/fast").sh(fill).stdout, "0\n3000000\n");
     let out = run("/fast:1M").sh(fill);
     assert_eq!(out.expect_said("No space left").stdout, "1\n1048576\n", "{out}");
+}
+
+/// As the base has them; nothing else of `/sys`, and nobody writes there.
+fn processors_and_limits_are_found_where_the_root_has_no_sys(lab: &Lab) {
+    let root = lab.system("root");
+    let places = ["devices/system/cpu", "devices/system/node", "fs/cgroup", "kernel/mm/transparent_hugepage"];
+    let there: Vec<_> =
+        places.into_iter().filter(|place| std::path::Path::new("/sys").join(place).is_dir()).collect();
+    assert!(there.contains(&"devices/system/cpu"));
+    let line = format!(
+        "cat /sys/devices/system/cpu/online; for place in {}; do ls -A /sys/$place | head -1 | wc -l; done; \
+         ls /sys /sys/devices /sys/devices/system/cpu/../../../class /sys/devices/system/cpu/cpu0/subsystem/; \
+         touch /sys/x /sys/fs/x /sys/fs/cgroup/x",
+        there.join(" ")
+    );
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    for write in [false, true] {
+        let run = lab.sandbox().in_root(&root);
+        let out = if write { run.write("/") } else { run }.sh(&line);
+        let found = online.clone() + &"1\n".repeat(there.len());
+        assert!(out.stdout.starts_with(&found), "{out}");
+        assert!(out.stdout.contains("/sys:\ndevices\nfs\nkernel\n"), "{out}");
+        assert!(out.stdout.contains("/sys/devices:\nsystem\n"), "{out}");
+        assert!(out.stderr.contains("class': No such file"), "{out}");
+        assert_eq!(out.stderr.matches("Read-only file system").count(), 3, "{out}");
+    }
+    assert_eq!(fs::read_dir(root.join("sys")).unwrap().count(), 0);
+    // Not without the base, nor where something is there already, or mounted.
+    let listed = |run: lab::Run| run.sh("ls /sys").stdout;
+    lab.directory("given/own");
+    assert_eq!(listed(lab.sandbox().in_root(&root).mount("/sys", lab.path("given"), ":ro")), "own\n");
+    let below = lab.sandbox().in_root(lab.system("other")).mount("/sys/given", lab.path("given"), ":ro");
+    assert_eq!(listed(below), "given\n");
+    assert_eq!(listed(lab.sandbox().in_root(&root).options(["--bare", "-r", "/"])), "");
+    lab.directory("root/sys/own");
+    assert_eq!(listed(lab.sandbox().in_root(&root)), "own\n");
 }
 
 fn the_command_is_who_it_is_told_to_be(lab: &Lab) {
@@ -191,7 +228,7 @@ fn nothing_is_left_of_it(lab: &Lab) {
     assert!(!mounts.contains(lab.root().to_str().unwrap()), "{mounts}");
     // What was missing in the root was made there, and that is all.
     let made = |name: &str| fs::read_dir(root.join(name)).unwrap().count();
-    for name in ["dev", "proc", "tmp", "given", "fast", "usr"] {
+    for name in ["dev", "proc", "sys", "tmp", "given", "fast", "usr"] {
         assert_eq!(made(name), 0, "{name}");
     }
 }

@@ -85,10 +85,10 @@ fn store_error(errno: rustix::io::Errno) -> ImageError {
 }
 
 /// Another number when images are unpacked otherwise.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const ROOT: &str = "root";
 /// What every run mounts.
-const POINTS: [&str; 3] = ["proc", "dev", "tmp"];
+const POINTS: [&str; 4] = ["proc", "dev", "sys", "tmp"];
 /// What runs with names mount.
 const FILES: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
 const MOST_LAYERS: usize = 500;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use sandlock_policy::Base;
 use sandlock_supervisor::message::{NotPrepared, Unprepared};
 use sandlock_supervisor::write_whole;
 use sandlock_sys::Errno;
@@ -13,7 +14,7 @@ use sandlock_sys::namespace::{self, Restrictions, Tree};
 
 use super::planned::{Layout, Planned, Source};
 use super::point::{self, Kind, Missing};
-use super::{device, told};
+use super::{device, sys, told};
 
 impl Planned {
     /// Makes this process who it is to be, in its user namespace, and names its host.
@@ -41,8 +42,9 @@ impl Layout {
         let devices = match &self.directory {
             Some(directory) => {
                 let devices = device::copies().map_err(mount("/dev"))?;
+                let sys = if self.has_sys() { sys::copies() } else { Vec::new() };
                 self.enter(directory, in_user_namespace).map_err(mount(&directory.path.to_string_lossy()))?;
-                Some(devices)
+                Some((devices, sys))
             }
             None => None,
         };
@@ -50,8 +52,9 @@ impl Layout {
         let at = point::open(root.as_fd(), Path::new("/proc"), Kind::Directory, self.missing());
         let at = at.map_err(|errno| told::failed(Unprepared::MountPoint, "/proc", errno))?;
         proc.attach(at.as_fd()).map_err(mount("/proc"))?;
-        if let Some(devices) = devices {
+        if let Some((devices, sys)) = devices {
             device::mount(root.as_fd(), &devices).map_err(mount("/dev"))?;
+            sys::mount(root.as_fd(), &sys).map_err(mount(sys::PLACE))?;
         }
         let root = point::root().map_err(mount("/"))?;
         for place in places {
@@ -113,6 +116,13 @@ impl Layout {
         root.restrict(Restrictions { read_only, no_devices: true, no_execution: false })?;
         root.attach(place.as_fd())?;
         root.become_root()
+    }
+
+    /// Whether it is given what the base has of `/sys`: where nobody mounts something there.
+    fn has_sys(&self) -> bool {
+        let mounts = self.mounts.iter().map(|(mount, _)| &mount.at);
+        let mut at = mounts.chain(self.temporary.iter().map(|tmpfs| &tmpfs.at));
+        self.surroundings.files.base == Base::Standard && !at.any(|at| at.starts_with(sys::PLACE))
     }
 
     /// Only a root of its own is added to; the machine's stays as it is.

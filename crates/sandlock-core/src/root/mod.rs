@@ -10,6 +10,7 @@ mod inside;
 mod number;
 mod planned;
 mod point;
+mod sys;
 mod told;
 
 pub use explain::{Foreseen, RootExplanation};
