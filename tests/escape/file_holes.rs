@@ -628,11 +628,13 @@ fn change_by_all_ways(args: &Args) {
     }
 }
 
-const MAKES: [&str; 13] = [
+const MAKES: [&str; 15] = [
     "file",
     "exclusive",
     "beneath",
     "in a root",
+    "by a link beneath",
+    "by a link in a root",
     "told at length",
     "creat",
     "directory",
@@ -658,6 +660,16 @@ fn make_by_all_ways(args: &Args) {
             "exclusive" => open_at(HERE, path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop),
             "beneath" => make2(place, path, RESOLVE_BENEATH, 24).map(drop),
             "in a root" => make2(place, path, RESOLVE_IN_ROOT, 24).map(drop),
+            "by a link beneath" | "by a link in a root" => {
+                // One that leads to one.
+                let (link, other) = (place.join("link of the attack"), place.join("other link"));
+                let _ = symlink("other link", &link);
+                let _ = symlink(path.file_name().unwrap(), &other);
+                let how = if way.ends_with("beneath") { RESOLVE_BENEATH } else { RESOLVE_IN_ROOT };
+                let made = make2(place, &link, how, 24).map(drop);
+                [link, other].iter().for_each(|link| std::fs::remove_file(link).unwrap());
+                made
+            }
             "told at length" => make2(place, path, 0, 40).map(drop),
             "creat" => raw::call(libc::SYS_creat, &[at, 0o600]).map(drop),
             "directory" => raw::call(libc::SYS_mkdir, &[at, 0o700]).map(drop),

@@ -6,12 +6,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use sandlock_policy::Denied;
 use sandlock_sys::Errno;
 
 use super::holes::{Target, is_made_up};
 use super::path::{self, Base, Follow};
+use super::served::MOST_LINKS;
 use super::umask::Umask;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
@@ -82,28 +83,42 @@ fn target(cx: &Context<'_>, call: &Call, wanted: &Wanted<'_>) -> Result<Target, 
     let restrictions = (wanted.restrictions | ResolveFlags::NO_MAGICLINKS) & !ResolveFlags::CACHED;
     match rustix::fs::openat2(&start, wanted.path, flags, Mode::empty(), restrictions) {
         Err(Errno::NOENT) if wanted.flags.contains(OFlags::CREATE) => {
-            new_entry(&start, wanted.path, restrictions)
+            new_entry(cx, &start, wanted.path, restrictions)
         }
         held => Ok(Target::Held(held?)),
     }
 }
 
-/// A name that is not there. Its directory is looked up under the restrictions, and a name alone leads nowhere.
-fn new_entry(start: &OwnedFd, path: &[u8], restrictions: ResolveFlags) -> Result<Target, Failure> {
-    let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => path.split_at(slash + 1),
-        None => (&b"."[..], path),
-    };
-    if matches!(name, b"" | b"." | b"..") {
-        return Err(Errno::NOENT.into());
+/// A name that is not there, or that a link leads to which is. Its directory is looked up under the restrictions, and a name
+/// alone leads nowhere.
+fn new_entry(
+    cx: &Context<'_>,
+    start: &OwnedFd,
+    path: &[u8],
+    restrictions: ResolveFlags,
+) -> Result<Target, Failure> {
+    let mut path = path.to_vec();
+    for _ in 0..MOST_LINKS {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (above, name) = path.split_at(slash.map_or(0, |slash| slash + 1));
+        if matches!(name, b"" | b"." | b"..") {
+            return Err(Errno::NOENT.into());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let looked_up = if above.is_empty() { b"." } else { above };
+        let directory = rustix::fs::openat2(start, looked_up, flags, Mode::empty(), restrictions)?;
+        match rustix::fs::readlinkat(&directory, name, Vec::new()) {
+            Err(Errno::NOENT) => return Ok(Target::Entry { directory, name: name.to_vec() }),
+            Ok(text) => {
+                cx.holes.of_entry(directory.as_fd(), name)?.is_area()?;
+                let text = text.into_bytes();
+                path = if text.first() == Some(&b'/') { text } else { [above, &text[..]].concat() };
+            }
+            // Somebody made something there.
+            Err(_) => return Err(Errno::NOENT.into()),
+        }
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat2(start, above, flags, Mode::empty(), restrictions)?;
-    // A link that leads nowhere would be followed; the kernel refuses that here.
-    match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(Target::Entry { directory, name: name.to_vec() }),
-        _ => Err(Errno::NOENT.into()),
-    }
+    Err(Errno::LOOP.into())
 }
 
 /// `None` for what the kernel is to refuse.
