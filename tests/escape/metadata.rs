@@ -76,6 +76,18 @@ fn metadata_changes_only_where_files_may_be_written(lab: &Lab) {
         for act in ACTS {
             assert!(["EACCES", "EPERM"].contains(&out.value(act)), "{act}\n{out}");
         }
+        // A FIFO is no pipe, though it may be opened to be read, and by a handle.
+        let fifo = lab.path("readable/fifo");
+        if !fifo.exists() {
+            let path = terminated(&fifo);
+            let words = [HERE, raw::at(&path[..]), (libc::S_IFIFO | 0o644) as usize, 0];
+            raw::call(libc::SYS_mknodat, &words).unwrap();
+            lab.own(&fifo);
+        }
+        let before = state(&fifo);
+        let out = lab.sandbox().read(lab.path("readable")).options(options).run("change_all", [&fifo]);
+        ACTS.iter().for_each(|act| assert!(["EACCES", "EPERM"].contains(&out.value(act)), "{act}\n{out}"));
+        assert_eq!(state(&fifo), before);
         // What cannot even be read.
         let out = lab.sandbox().options(options).run("change_all", [&readable]);
         ACTS.iter().for_each(|act| assert!(out.value(act) != "ok", "{act}\n{out}"));

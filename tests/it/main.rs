@@ -30,6 +30,7 @@ mod log;
 mod mid_send;
 mod names_followed;
 mod net_deny;
+mod no_path;
 mod old_kernels;
 mod paused;
 mod ping;

@@ -20,6 +20,8 @@ pub struct MetadataFacts {
     pub open_for_writing: bool,
     /// It is a device: writing to it is one thing, changing who may is another.
     pub device: bool,
+    /// It is a pipe that is in no directory: whoever has an end of it.
+    pub pipe: bool,
 }
 
 /// Whether the metadata of `target` may change.
@@ -28,7 +30,7 @@ pub struct MetadataFacts {
 /// What [`MetadataTarget::denied`] says when it may not.
 pub fn check_metadata<T: MetadataTarget>(target: T) -> Result<Allowed<T>, Denied> {
     let facts = target.facts();
-    let writable = facts.below_writable || (facts.open_for_writing && !facts.device);
+    let writable = facts.below_writable || (facts.open_for_writing && !facts.device) || facts.pipe;
     if writable { Ok(Allowed::new(target)) } else { Err(target.denied()) }
 }
 
@@ -49,7 +51,7 @@ mod tests {
     }
 
     fn is_allowed(below_writable: bool, open_for_writing: bool, device: bool) -> bool {
-        check_metadata(File(MetadataFacts { below_writable, open_for_writing, device })).is_ok()
+        check_metadata(File(MetadataFacts { below_writable, open_for_writing, device, pipe: false })).is_ok()
     }
 
     #[test]

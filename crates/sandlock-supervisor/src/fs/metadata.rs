@@ -24,6 +24,7 @@ struct Subject {
     below_writable: bool,
     open_for_writing: bool,
     device: bool,
+    pipe: bool,
     of_control: bool,
 }
 
@@ -77,6 +78,7 @@ impl Subject {
             of_control: control_socket::is_marked(&stat),
             open_for_writing: named_by == NamedBy::Descriptor && writes(&handle)?,
             device: matches!(kind, FileType::BlockDevice | FileType::CharacterDevice),
+            pipe: kind == FileType::Fifo,
             handle,
             named_by,
             real_path: PathBuf::new(),
@@ -91,6 +93,8 @@ impl Subject {
     fn look_for_place(&mut self, cx: &Context<'_>) -> Result<(), Failure> {
         let real_path = rustix::fs::readlink(path::of(self.handle.as_fd()), Vec::new())?.into_bytes();
         self.real_path = PathBuf::from(OsStr::from_bytes(&real_path));
+        // A FIFO has a path.
+        self.pipe &= !self.real_path.is_absolute();
         self.below_writable = !self.of_control
             && cx.writable.iter().any(|root| self.real_path.starts_with(root))
             && cx.holes.leave(self.handle.as_fd())?;
@@ -124,6 +128,8 @@ impl MetadataTarget for Subject {
             below_writable: self.below_writable,
             open_for_writing: self.open_for_writing,
             device: self.device,
+            // Not known of what is open for writing.
+            pipe: self.pipe && !self.real_path.as_os_str().is_empty(),
         }
     }
 
