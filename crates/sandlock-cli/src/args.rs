@@ -30,7 +30,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+// What only other subcommands take is not made at every start.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Run a command inside the policy.
     #[command(after_help = RUN_EXAMPLES, override_usage = "sandlock run [OPTIONS] [--] COMMAND [ARGUMENT]...")]
