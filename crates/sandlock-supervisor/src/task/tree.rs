@@ -5,7 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, WaitOptions, wait, waitpid};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid, waitpid};
 use sandlock_sys::landlock::SignalScope;
 use sandlock_sys::signal;
 
@@ -106,13 +107,11 @@ fn field(status: &str, name: &str) -> Option<i32> {
 /// next, and quick looks run after a program that forks better than thorough ones.
 pub(crate) fn end(scope: Option<&SignalScope>) {
     let limit = Instant::now() + LONGEST_END;
-    while Instant::now() < limit {
+    // Most commands leave nobody behind, and a signal to everybody is tried on each process of the machine.
+    while !reap_all() && Instant::now() < limit {
         match scope {
             Some(proof) => signal::kill_all_in_scope(proof),
             None => descendants::look(this(), &[]).into_iter().for_each(|pid| signal::send(pid, SIGKILL)),
-        }
-        if reap_all() {
-            return;
         }
         std::thread::sleep(PAUSE);
     }
@@ -144,19 +143,24 @@ pub fn end_adopted(spared: &[i32]) {
 /// The processes that this one, which has one thread, is the parent of.
 #[must_use]
 pub fn children() -> Vec<i32> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if let Err(Errno::CHILD) = waitid(WaitId::All, look | WaitIdOptions::from_bits_retain(WALL)) {
+        return Vec::new();
+    }
     descendants::of_this_thread().unwrap_or_else(|| {
         let is_child = |pid: &i32| parent_of(*pid) == Some(this());
         descendants::scan(this(), &[]).into_iter().filter(is_child).collect()
     })
 }
 
-/// Reaps what has ended. True when there is no child any more.
+/// Reaps what has ended. True when there is no child any more, and so nobody below this process: orphans are its children
+/// before their parent's end can be waited for (`exit_notify` in `kernel/exit.c`).
 pub(crate) fn reap_all() -> bool {
     loop {
-        match wait(WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG | WaitOptions::from_bits_retain(WALL)) {
             Ok(Some(_)) => {}
             Ok(None) => return false,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return true,
         }
     }
@@ -188,6 +192,8 @@ pub(crate) fn next_change() -> Option<(Pid, rustix::process::WaitStatus)> {
     wait(WaitOptions::NOHANG | WaitOptions::UNTRACED).ok().flatten()
 }
 
+/// `__WALL`: children whatever signal tells of their end.
+const WALL: u32 = 0x4000_0000;
 const SIGKILL: i32 = 9;
 const PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_END: Duration = Duration::from_secs(5);
