@@ -75,6 +75,7 @@ impl Plan {
                             journal,
                             log,
                             paused: false,
+                            begins: None,
                         })
                     }
                     Err(error) => {

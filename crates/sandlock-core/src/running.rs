@@ -38,6 +38,8 @@ pub struct Running {
     pub(crate) log: Option<Log>,
     /// Whether every process was ordered to stop.
     pub(crate) paused: bool,
+    /// When a command that has started is to be found, and its process id.
+    pub(crate) begins: Option<(Instant, i32)>,
 }
 
 /// What surrounds a run in the launcher.
@@ -169,6 +171,9 @@ impl Running {
         let signals = SignalFd::new(&PASSED_ON).map_err(|errno| LaunchError::Launcher(errno.into()))?;
         let mut patience = Patience::new(self.plan.timeout, self.plan.grace);
         loop {
+            if let Some((_, pid)) = self.begins.take_if(|(at, _)| *at <= Instant::now()) {
+                self.begin(pid);
+            }
             let woken = self.sleep(&signals, self.left(&patience));
             self.order_rules();
             if woken.signalled {
@@ -194,7 +199,10 @@ impl Running {
                     Ok(Some(Report::Started(pid))) => {
                         let pid = self.known_outside_as(pid);
                         tell(&Event::Started(pid));
-                        self.begin(pid);
+                        // Many commands are over before anybody could look for them.
+                        let known = self.log.is_some() || self.control.name().is_some();
+                        let after = if known { Duration::ZERO } else { BEFORE_IT_IS_FOUND };
+                        self.begins = Some((Instant::now() + after, pid));
                     }
                     Ok(Some(Report::Denied { denied, who })) => {
                         self.note(|run| run.journal.denied(&denied, who, run.services.names.known()));
@@ -243,7 +251,7 @@ impl Running {
         ran_out.map_or(ending, |limit| Ending::OutOfMemory { limit })
     }
 
-    /// The command has started: from here on the run can be found.
+    /// The command runs: from here on it can be found.
     fn begin(&mut self, pid: i32) {
         let (names, adjustable) = (self.services.names.known(), self.services.rules.is_some());
         self.control.begin(pid, &self.plan.command, &self.plan.policy, names, adjustable);
@@ -305,7 +313,8 @@ impl Running {
     fn left(&self, patience: &Patience) -> Option<Duration> {
         let passes = self.services.rules.as_ref().and_then(RunRules::next_end);
         let passes = passes.map(|at| at.saturating_duration_since(Instant::now()));
-        patience.left().into_iter().chain(self.control.left()).chain(passes).min()
+        let begins = self.begins.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        patience.left().into_iter().chain(self.control.left()).chain(passes).chain(begins).min()
     }
 
     /// Orders the rules that changed, or passed.
@@ -510,6 +519,7 @@ impl Patience {
 
 const LONGEST_END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 const GRACE: Duration = Duration::from_secs(1);
+const BEFORE_IT_IS_FOUND: Duration = Duration::from_millis(5);
 const MOST_DENIALS: usize = 1000;
 const MOST_FAILED: usize = 100;
 const SIGHUP: i32 = 1;
