@@ -106,8 +106,8 @@ pub fn start(command: &Command<'_>) -> Result<Started, StartError> {
         failed_step: AtomicI32::new(STEP_NONE),
         failed_errno: AtomicI32::new(0),
     };
-    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
-    let top = stack.as_mut_ptr_range().end;
+    let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     // CLONE_VFORK: the caller sleeps until the process has executed or ended, so `shared` and `stack` outlive it.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: `top` is the 16-byte aligned end of a stack that outlives the child, see above; `child` only makes

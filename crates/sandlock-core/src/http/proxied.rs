@@ -35,7 +35,8 @@ impl Proxied {
     /// When there can be no thread or no descriptor.
     pub(crate) fn start(planned: Option<Planned>, names: &Resolved) -> io::Result<Proxied> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let (sender, news) = mpsc::sync_channel(MOST_NEWS);
+        // Room for all of them is made at once.
+        let (sender, news) = mpsc::sync_channel(if planned.is_some() { MOST_NEWS } else { 0 });
         let names = Arc::new(Names(ArcSwap::from_pointee(names.clone())));
         let untold = Arc::new(AtomicU64::new(0));
         let post = Post { sender, untold: Arc::clone(&untold), bell: bell.try_clone()? };
