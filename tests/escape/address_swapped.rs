@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use lab::{Args, Lab, SwappedAddress, TcpServer, raw, report};
+use lab::{Args, DOCKER, Lab, PODMAN, SwappedAddress, TcpServer, raw, report};
 
 lab::suite! { tests: [a_second_look_does_not_exist], programs: [swap_address] }
 
@@ -17,12 +17,15 @@ fn a_second_look_does_not_exist(lab: &Lab) {
     // The second lets Landlock pass the other's port.
     let wide = format!("127.0.0.9:{}", other.port());
     for rules in [vec![allowed.rule()], vec![allowed.rule(), wide]] {
-        let before = allowed.saw().len();
-        let run = rules.iter().fold(lab.sandbox(), |run, rule| run.allow(rule));
-        let out = run.run("swap_address", &args);
-        assert!(out.value("refused").parse::<u32>().unwrap() > 0, "the swap never showed\n{out}");
-        assert!(allowed.saw().len() > before, "{out}");
-        assert_eq!(other.saw().len(), other_bare, "{out}");
+        // Where filters refuse what a look at the memory and the descriptor is usually made by as well.
+        for around in [None, Some(DOCKER), Some(PODMAN)] {
+            let before = allowed.saw().len();
+            let run = rules.iter().fold(lab.sandbox().around(around), |run, rule| run.allow(rule));
+            let out = run.run("swap_address", &args);
+            assert!(out.value("refused").parse::<u32>().unwrap() > 0, "the swap never showed\n{out}");
+            assert!(allowed.saw().len() > before, "{out}");
+            assert_eq!(other.saw().len(), other_bare, "{out}");
+        }
     }
 }
 

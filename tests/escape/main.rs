@@ -38,6 +38,7 @@ mod metadata;
 mod namespaces;
 mod netlink;
 mod not_dumpable;
+mod number_swapped;
 mod orphans;
 mod other_entries;
 mod other_processes;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Binaries;
 use crate::suite::PROGRAM_FLAG;
-use crate::{Cgroups, Lab, Output, User, raw};
+use crate::{Cgroups, Lab, Layer, Output, User, raw};
 
 /// A run that is being described.
 pub struct Run {
@@ -28,6 +28,7 @@ pub struct Run {
     passed: Vec<(RawFd, OwnedFd)>,
     own_group: bool,
     within: Option<OwnedFd>,
+    around: Option<Layer>,
     longest: Duration,
 }
 
@@ -73,6 +74,7 @@ impl Run {
             passed: Vec::new(),
             own_group: false,
             within: None,
+            around: None,
             longest: LONGEST * slowness(),
         }
     }
@@ -142,6 +144,12 @@ impl Run {
     /// Started in this cgroup.
     pub fn within(mut self, cgroup: &Path) -> Self {
         self.within = Some(Cgroups::entrance(cgroup).into());
+        self
+    }
+
+    /// Below this filter.
+    pub fn around(mut self, layer: Option<Layer>) -> Self {
+        self.around = layer;
         self
     }
 
@@ -221,6 +229,11 @@ impl Run {
         };
         // SAFETY: the closure only makes system calls, so it may run between fork and exec.
         unsafe { command.pre_exec(place) };
+        if let Some(layer) = &self.around {
+            let mut filter = layer.filter();
+            // SAFETY: the closure only makes system calls, so it may run between fork and exec.
+            unsafe { command.pre_exec(move || Layer::enter(&mut filter)) };
+        }
         let mut process = command.spawn().unwrap_or_else(|error| panic!("$ {shown}\n{error}"));
         let (out, err) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
         raw::set_nonblocking(out.as_raw_fd());

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use sandlock_core::{ControlError, LaunchError, PlanError, ResolveError, Resolved, escape_terminal};
+use sandlock_core::{ControlError, LaunchError, PlanError, ResolveError, Resolved, Step, escape_terminal};
 
 use crate::profile::ProfileError;
 use crate::{exit, output};
@@ -91,6 +91,11 @@ impl Failure {
             Failure::Plan(PlanError::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 "a path must exist when the run starts; grant the directory that it will be made in"
             }
+            Failure::Launch(LaunchError::Step { step: Step::Filter, source })
+                if source.kind() == io::ErrorKind::ResourceBusy =>
+            {
+                "something around, such as another sandlock run, watches calls already, and the kernel allows one to do so: --kernel-only works in a run that is --kernel-only too"
+            }
             Failure::Plan(PlanError::Kernel { .. }) | Failure::Launch(LaunchError::Step { .. }) => {
                 "`sandlock check` tries each thing that a run needs"
             }
@@ -104,6 +109,9 @@ impl Failure {
                 "--http-ca-inject looks into TLS; a rule for other ports (HOST:80), or \"* HOST\", needs no look"
             }
             Failure::Plan(PlanError::Namespaces { remedy, .. }) => remedy,
+            Failure::Plan(PlanError::Around { .. }) => {
+                "have it allowed: docker run --cap-add SYS_PTRACE; Kubernetes capabilities: {add: [SYS_PTRACE]}; a systemd unit SystemCallFilter=CALL"
+            }
             Failure::Plan(PlanError::MountPoint { source, .. })
                 if source.kind() == io::ErrorKind::NotFound =>
             {

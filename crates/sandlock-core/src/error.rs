@@ -218,6 +218,14 @@ pub enum PlanError {
         /// Why.
         why: String,
     },
+    /// A seccomp filter around this process, such as that of a container, refuses a call.
+    #[error("a seccomp filter around sandlock refuses {call}, without which nothing can keep {needed_by}")]
+    Around {
+        /// The call.
+        call: &'static str,
+        /// What cannot be kept.
+        needed_by: &'static str,
+    },
     /// The kernel lacks something.
     #[error("this kernel cannot enforce {what}: {remedy}")]
     Kernel {
@@ -299,9 +307,7 @@ fn failed_step(step: Step) -> &'static str {
         Step::Supervisor => "the supervisor cannot be set up",
         Step::Capabilities => "capabilities cannot be dropped",
         Step::Landlock => "the Landlock domain cannot be entered (sixteen can be nested)",
-        Step::Filter => {
-            "the seccomp filter cannot be installed (inside another sandbox with a supervisor of its own?)"
-        }
+        Step::Filter => "the seccomp filter cannot be installed",
         Step::Directory => "the working directory cannot be entered",
         Step::Process => "no process can be made for the command",
         Step::Exec => "the command cannot be executed",

@@ -17,8 +17,10 @@ pub struct Kernel {
     pub thread_handles: bool,
     /// A process may look into its own descendants: Yama, where there is one, forbids it from mode 2 on.
     pub looks_into_descendants: bool,
-    /// What that takes is refused by nobody around, such as a container's seccomp profile.
-    pub may_look: bool,
+    /// `pidfd_getfd(2)` is refused by nobody around, such as a container's seccomp profile.
+    pub takes_descriptors: bool,
+    /// Memory of a process can be read.
+    pub reads_memory: bool,
 }
 
 /// One thing that a run needs, and what carries it here.
@@ -46,7 +48,8 @@ impl Kernel {
             wait_killable: seccomp.wait_killable,
             thread_handles: pidfd::has_thread_handles(),
             looks_into_descendants: yama_mode() < 2,
-            may_look: pidfd::may_take_descriptors() && memory::may_be_read(),
+            takes_descriptors: pidfd::may_take_descriptors(),
+            reads_memory: memory::may_be_read(),
         }
     }
 
@@ -82,15 +85,20 @@ impl Kernel {
             Ability {
                 what: "what a call on behalf is about",
                 carried_by: by(
-                    self.looks_into_descendants && self.may_look,
-                    "pidfd_getfd and process_vm_readv",
+                    self.looks_into_descendants && self.reads_memory,
+                    match self.takes_descriptors {
+                        true => "the open file itself (pidfd_getfd)",
+                        false => {
+                            "sockets that the supervisor makes, since something around refuses pidfd_getfd: no datagrams, no --port-remap"
+                        }
+                    },
                 ),
-                otherwise: match self.may_look {
+                otherwise: match self.reads_memory {
                     true => {
                         "set kernel.yama.ptrace_scope to 0 or 1: from 2 on no process may look into its own children"
                     }
                     false => {
-                        "a seccomp filter around (a container's profile, a systemd unit's SystemCallFilter=, another sandlock run) refuses pidfd_open, pidfd_getfd or process_vm_readv; have them allowed (docker run --cap-add SYS_PTRACE, capabilities.add in Kubernetes), or run with --kernel-only"
+                        "process_vm_readv is refused by a seccomp filter around (a container's profile, a systemd unit), and /proc/PID/mem cannot be read; mount /proc, have the call allowed, or run with --kernel-only"
                     }
                 },
                 of_the_supervisor: true,

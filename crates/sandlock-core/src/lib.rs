@@ -11,6 +11,7 @@
 //!
 //! Nothing here prints, and nothing reads the environment or the home directory but what [`Options`] say.
 
+mod around;
 mod cgroup;
 pub mod control;
 mod decision;

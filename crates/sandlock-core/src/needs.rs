@@ -66,6 +66,7 @@ pub(crate) fn needs(
         no_code_in_memory_files: options.policy.files.restrict_execution(),
         watches_memory_files: limits.memory.is_some(),
         thread_handles: kernel.thread_handles,
+        takes_descriptors: kernel.takes_descriptors,
     })
 }
 

@@ -11,6 +11,7 @@ use sandlock_supervisor::table::{Needs, table};
 use sandlock_supervisor::{Handler, Holes, ServedFile, TreeRoot};
 use sandlock_sys::seccomp::Instruction;
 
+use crate::around;
 use crate::cgroup::{self, Cgroup};
 use crate::environment::{as_string, as_strings};
 use crate::executable::Executable;
@@ -176,6 +177,7 @@ impl Plan {
             // Whether some grant there is around what is denied is found out too late.
             needs.holes = !options.policy.files.deny.is_empty();
         }
+        around::check(&kernel, &needs)?;
         let table = table(&needs)?;
         let filter = compile(&table, Arch::NATIVE)?;
         Ok(Plan {

@@ -18,10 +18,11 @@ use sandlock_sys::{ChildFd, Errno, Tid};
 use crate::call::{Call, Failure};
 use crate::decision::Desk;
 use crate::fs::holes::Holes;
-use crate::fs::proc;
 use crate::fs::served::ServedFile;
+use crate::fs::{place, proc};
 use crate::message::Link;
 use crate::net::connections::Connections;
+use crate::net::made::{Found, Made};
 use crate::net::port_space::SharedPorts;
 use crate::table::Needs;
 use crate::task::inner::InnerDomains;
@@ -46,6 +47,8 @@ pub struct Run {
     /// What is counted and shared out.
     pub(crate) limits: Limited,
     pub(crate) listener: Arc<Listener>,
+    /// Where no descriptor of a caller can be taken.
+    pub(crate) made: Option<Arc<Made>>,
     /// `None` when its ports are the machine's.
     pub(crate) ports: Option<Arc<SharedPorts>>,
     /// The command's process.
@@ -69,6 +72,8 @@ pub struct Context<'a> {
     proc_root: OnceCell<Option<proc::Root>>,
     /// When a call last used up the long patience.
     hung_at: Cell<Option<Instant>>,
+    /// What the call of this moment was found to be about, of the sockets that were made.
+    pub(crate) found: Found,
     groups: RefCell<HashMap<Tid, i32>>,
     tasks: RefCell<HashMap<Tid, TaskFd>>,
 }
@@ -88,6 +93,7 @@ impl<'a> Context<'a> {
             interrupter,
             proc_root: OnceCell::new(),
             hung_at: Cell::default(),
+            found: Cell::default(),
             groups: RefCell::default(),
             tasks: RefCell::default(),
         }
@@ -100,6 +106,9 @@ impl<'a> Context<'a> {
     ///
     /// EBADF when there is none; EPERM when the caller cannot be looked into.
     pub fn pin(&self, call: &Call, fd: ChildFd) -> Result<OwnedFd, Failure> {
+        if let Some(made) = &self.made {
+            return made.find(&self.found, call.tid, fd);
+        }
         let mut tasks = self.tasks.borrow_mut();
         if let Some(task) = tasks.get(&call.tid) {
             match task.descriptor(fd) {
@@ -130,6 +139,19 @@ impl<'a> Context<'a> {
             tasks.insert(call.tid, task);
         }
         Ok(pinned)
+    }
+
+    /// Takes what a descriptor of the caller leads to: the open file, or where none can be taken a handle of the same inode
+    /// (`O_PATH`), with which paths can begin, and metadata be changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::pin`].
+    pub(crate) fn pin_place(&self, call: &Call, fd: ChildFd) -> Result<OwnedFd, Failure> {
+        match self.needs.takes_descriptors {
+            true => self.pin(call, fd),
+            false => Ok(place::of_descriptor(call.tid, fd)?),
+        }
     }
 
     /// The process that a thread belongs to, asked of the machine by `ask` unless its handle is kept: a handle that finds

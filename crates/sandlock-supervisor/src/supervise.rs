@@ -176,6 +176,7 @@ fn run(supervisor: Supervisor<'_>, link: &Arc<Link>) -> Result<(), NotStarted> {
             holes,
             limits: limited,
             listener: Arc::clone(&listener),
+            made: (!needs.takes_descriptors).then(Arc::default),
             command: started.pid,
             inner_domains: InnerDomains::default(),
             segments: Mutex::default(),

@@ -246,8 +246,7 @@ impl Server {
 }
 
 /// What a supervisor needs to look into its command.
-const LOOKING_INTO: &str =
-    "the seccomp profile of this container must allow pidfd_open, pidfd_getfd and process_vm_readv";
+const LOOKING_INTO: &str = "something around may forbid to look into another process: a seccomp filter, or a /proc that does not show it";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

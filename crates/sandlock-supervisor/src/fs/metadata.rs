@@ -11,6 +11,7 @@ use sandlock_policy::{Allowed, Denied, MetadataFacts, MetadataTarget, check_meta
 use sandlock_sys::{ChildPtr, Errno, memory};
 
 use super::path::{self, Base, Follow};
+use super::place;
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
 use crate::control_socket;
@@ -37,8 +38,15 @@ enum NamedBy {
 
 impl Subject {
     fn by_descriptor(cx: &Context<'_>, call: &Call, register: usize) -> Result<Self, Failure> {
-        let handle = cx.pin(call, call.descriptor(register))?;
-        Self::of(cx, handle, NamedBy::Descriptor)
+        let fd = call.descriptor(register);
+        let handle = cx.pin_place(call, fd)?;
+        match cx.needs.takes_descriptors {
+            true => Self::of(cx, handle, NamedBy::Descriptor),
+            // The errno decides nothing, so another look may.
+            false if place::is_handle(call.tid, fd) => Err(Errno::BADF.into()),
+            // How the caller has it open does not count then: only where it is.
+            false => Self::of(cx, handle, NamedBy::Path),
+        }
     }
 
     /// A path in register `path`, relative to the directory in register `directory` or to the working directory.

@@ -7,6 +7,7 @@ pub(crate) mod metadata;
 pub(crate) mod mounted;
 pub(crate) mod open;
 pub(crate) mod path;
+pub(crate) mod place;
 pub(crate) mod proc;
 pub(crate) mod served;
 pub(crate) mod umask;

@@ -182,7 +182,7 @@ fn number(name: &[u8]) -> Option<i32> {
 
 fn open_link(cx: &Context<'_>, call: &Call, link: &Link) -> Result<OwnedFd, Failure> {
     match link {
-        Link::Descriptor(number) => match cx.pin(call, ChildFd::from_register(*number as u64)) {
+        Link::Descriptor(number) => match cx.pin_place(call, ChildFd::from_register(*number as u64)) {
             Err(Failure::Errno(Errno::BADF)) => Err(Errno::NOENT.into()),
             result => result,
         },
@@ -193,7 +193,7 @@ fn open_link(cx: &Context<'_>, call: &Call, link: &Link) -> Result<OwnedFd, Fail
 
 pub(crate) fn open_base(cx: &Context<'_>, call: &Call, base: &Base) -> Result<OwnedFd, Failure> {
     match base {
-        Base::Descriptor(fd) if fd.get() != AT_FDCWD => cx.pin(call, *fd),
+        Base::Descriptor(fd) if fd.get() != AT_FDCWD => cx.pin_place(call, *fd),
         Base::Descriptor(_) | Base::WorkingDirectory => open_of_caller(call.tid, "cwd"),
     }
 }

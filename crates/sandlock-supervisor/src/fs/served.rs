@@ -182,7 +182,7 @@ fn may_be_one(cx: &Context<'_>, call: &Call, base: &Base, path: &[u8]) -> Result
     let link = match base {
         _ if path.starts_with(b"/") => rustix::fs::readlinkat_raw(CWD, path, &mut first),
         Base::Descriptor(fd) if fd.get() != path::AT_FDCWD => {
-            rustix::fs::readlinkat_raw(cx.pin(call, *fd)?, path, &mut first)
+            rustix::fs::readlinkat_raw(cx.pin_place(call, *fd)?, path, &mut first)
         }
         _ => rustix::fs::readlinkat_raw(CWD, &below_working_directory(call.tid, path)[..], &mut first),
     };

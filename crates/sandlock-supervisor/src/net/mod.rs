@@ -7,6 +7,7 @@ pub(crate) mod connect;
 pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod listen;
+pub(crate) mod made;
 pub(crate) mod message;
 pub(crate) mod netlink;
 pub(crate) mod own_address;

@@ -58,12 +58,23 @@ pub(super) fn inodes() -> Option<HashSet<u64>> {
     Some(all)
 }
 
+/// Whether a connection of this socket is being made.
+pub(super) fn is_being_connected(inode: u64) -> bool {
+    ["tcp", "tcp6"].iter().any(|table| {
+        let text = std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default();
+        text.lines().skip(1).any(|line| {
+            line.split_ascii_whitespace().nth(3) == Some(SYN_SENT) && inode_in(line) == Some(inode)
+        })
+    })
+}
+
 /// The tenth column: Documentation/networking/proc_net_tcp.rst.
 fn inode_in(line: &str) -> Option<u64> {
     line.split_ascii_whitespace().nth(9)?.parse().ok()
 }
 
 const LISTEN: &str = "0A";
+const SYN_SENT: &str = "02";
 
 #[cfg(test)]
 mod tests {

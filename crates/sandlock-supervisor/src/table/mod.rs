@@ -62,6 +62,8 @@ pub struct Needs {
     pub trees: Option<ExecKey>,
     /// Threads with descriptor tables of their own can be told apart (Linux 6.9).
     pub thread_handles: bool,
+    /// Nobody around refuses `pidfd_getfd(2)`.
+    pub takes_descriptors: bool,
 }
 
 impl Needs {
@@ -69,6 +71,11 @@ impl Needs {
     #[must_use]
     pub fn exec_key(&self) -> Option<ExecKey> {
         self.execs_asked.or(self.trees).filter(|_| self.supervised)
+    }
+
+    /// Whether sockets are made on behalf, since a descriptor of a caller cannot be taken.
+    pub(crate) fn makes_sockets(&self) -> bool {
+        self.supervised && !self.takes_descriptors
     }
 }
 

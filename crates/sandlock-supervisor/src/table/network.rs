@@ -5,15 +5,18 @@ use sandlock_sys::Errno;
 use syscalls::Sysno;
 
 use super::{Binding, Needs, Rows, fail};
-use crate::net::{batch, bind, connect, listen, own_address, send, sharing};
+use crate::net::{batch, bind, connect, listen, made, own_address, send, sharing};
 
 pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    rows.by_registers(
-        Sysno::socket,
-        socket_kinds(needs),
-        fail(Errno::AFNOSUPPORT),
-        "an allowlist of (family, type, protocol): Landlock and the handlers know these and no others",
-    )?;
+    const KINDS: &str =
+        "an allowlist of (family, type, protocol): Landlock and the handlers know these and no others";
+    if needs.makes_sockets() {
+        let kinds = socket_kinds(needs, Action::Trap);
+        rows.trap_unless(Sysno::socket, kinds, fail(Errno::AFNOSUPPORT), made::socket, KINDS)?;
+    } else {
+        let kinds = socket_kinds(needs, Action::Allow);
+        rows.by_registers(Sysno::socket, kinds, fail(Errno::AFNOSUPPORT), KINDS)?;
+    }
     let mut pairs = vec![
         Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow),
         Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow),
@@ -63,7 +66,15 @@ fn names(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
 }
 
 fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
-    rows.trap(Sysno::connect, connect::connect, "the destination is in memory: performed on behalf")?;
+    const DESTINATION: &str = "the destination is in memory: performed on behalf";
+    if needs.makes_sockets() {
+        const WHY: &str = "performed on a socket that was made on behalf, which is then let go";
+        rows.trap(Sysno::connect, made::connect, DESTINATION)?;
+        rows.trap(Sysno::listen, made::listen, WHY)?;
+        rows.trap(Sysno::bind, made::bind, "closed sockets that were made on behalf are let go first")?;
+        return sends(rows, needs);
+    }
+    rows.trap(Sysno::connect, connect::connect, DESTINATION)?;
     if needs.listening_free {
         rows.allow("every TCP port may be bound", &[Sysno::listen])?;
     } else {
@@ -89,6 +100,10 @@ fn supervised(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
             "the port is in memory, and Landlock does not decide on all of them: performed on behalf",
         )?,
     }
+    sends(rows, needs)
+}
+
+fn sends(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     let fast_open = |flags| Clause::when([Test::any_bit(flags, MSG_FASTOPEN)], fail(Errno::OPNOTSUPP));
     const FREE: &str = "no socket whose destination a message names can exist here, or all may go anywhere; fast open would connect";
     if needs.datagrams_checked {
@@ -144,33 +159,33 @@ fn kernel_only(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     Ok(())
 }
 
-fn socket_kinds(needs: &Needs) -> Vec<Clause> {
+fn socket_kinds(needs: &Needs, made: Action) -> Vec<Clause> {
     let mut clauses = Vec::new();
     // Unix first: most used. Without a supervisor nobody checks where a unix socket connects to.
     if needs.supervised {
-        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], Action::Allow));
-        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], Action::Allow));
+        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_STREAM)], made));
+        clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_SEQPACKET)], made));
         if needs.unix_datagrams {
-            clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_DGRAM)], Action::Allow));
+            clauses.push(Clause::when([is(0, AF_UNIX), kind(SOCK_DGRAM)], made));
         }
     }
     clauses.push(Clause::when([is(0, AF_UNIX)], fail(Errno::ACCESS)));
     for (family, ping) in [(AF_INET, IPPROTO_ICMP), (AF_INET6, IPPROTO_ICMPV6)] {
-        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, 0)], Action::Allow));
-        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, IPPROTO_TCP)], Action::Allow));
+        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, 0)], made));
+        clauses.push(Clause::when([is(0, family), kind(SOCK_STREAM), is(2, IPPROTO_TCP)], made));
         // The errno by which runtimes fall back to TCP.
         clauses.push(Clause::when([is(0, family), is(2, IPPROTO_MPTCP)], fail(Errno::PROTONOSUPPORT)));
         if needs.udp {
-            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, 0)], Action::Allow));
-            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, IPPROTO_UDP)], Action::Allow));
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, 0)], made));
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, IPPROTO_UDP)], made));
         }
         if needs.icmp {
-            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, ping)], Action::Allow));
+            clauses.push(Clause::when([is(0, family), kind(SOCK_DGRAM), is(2, ping)], made));
         }
         clauses.push(Clause::when([is(0, family)], fail(Errno::ACCESS)));
     }
-    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_RAW), is(2, NETLINK_ROUTE)], Action::Allow));
-    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_DGRAM), is(2, NETLINK_ROUTE)], Action::Allow));
+    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_RAW), is(2, NETLINK_ROUTE)], made));
+    clauses.push(Clause::when([is(0, AF_NETLINK), kind(SOCK_DGRAM), is(2, NETLINK_ROUTE)], made));
     clauses.push(Clause::when([is(0, AF_NETLINK)], fail(Errno::ACCESS)));
     clauses
 }

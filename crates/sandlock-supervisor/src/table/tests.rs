@@ -27,6 +27,7 @@ const TCP_ONLY: Needs = Needs {
     watches_memory_files: false,
     no_code_in_memory_files: false,
     thread_handles: true,
+    takes_descriptors: true,
     execs_asked: None,
     trees: None,
 };
@@ -60,6 +61,7 @@ fn every_need() -> impl Iterator<Item = Needs> {
         port_space: bits & 1024 != 0,
         landlock_truncate: bits & 128 != 0,
         thread_handles: bits & 256 != 0,
+        takes_descriptors: bits & 2 != 0,
         serves: bits & 512 != 0,
         own_proc: bits & 2048 != 0,
         // A row of its own, which no other need changes.

@@ -14,7 +14,7 @@ pub(crate) mod processes;
 pub(crate) mod processors;
 pub(crate) mod shared_memory;
 pub(crate) mod signals;
-mod sockets;
+pub(crate) mod sockets;
 pub(crate) mod tree;
 pub(crate) mod trees;
 pub(crate) mod who;

@@ -31,7 +31,8 @@ fn each_in(directory: &str, mut see: impl FnMut(i32, u64)) {
     }
 }
 
-fn inode(target: &[u8]) -> Option<u64> {
+/// The inode in what such a descriptor's link in `/proc` says.
+pub(crate) fn inode(target: &[u8]) -> Option<u64> {
     let number = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(number).ok()?.parse().ok()
 }
