@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Args, Lab, TcpServer, raw, report, shown};
+use lab::{Args, Errno, Lab, TcpServer, raw, report, shown};
 
 lab::suite! {
     tests: [
@@ -14,8 +14,32 @@ lab::suite! {
         without_its_supervisor_trapped_calls_fail,
         the_end_of_the_command_is_the_end,
         a_command_with_a_group_or_session_of_its_own_ends_too,
+        nobody_has_to_be_reaped_by_who_adopts,
     ],
-    programs: [connect_on_and_on, leave_the_group],
+    programs: [connect_on_and_on, leave_the_group, adopt],
+}
+
+/// The first process of a container adopts, and reaps nobody as a rule: what a run leaves to it would be there for ever.
+fn nobody_has_to_be_reaped_by_who_adopts(lab: &Lab) {
+    let sandlock = lab.sandbox().binaries().join("sandlock");
+    for line in ["exit 3", "sleep 60 & setsid sleep 60 & exit 3"] {
+        let run = lab.bare().program("adopt", [sandlock.as_os_str()]);
+        run.arguments(["run", "--", "sh", "-c", line]).output().expect("left", "nobody").expect_code(0);
+    }
+    // The look finds who is left.
+    lab.bare().program("adopt", ["/bin/sh", "-c", "true & exit 3"]).output().expect("left", "somebody");
+}
+
+/// `adopt COMMAND...`: runs it, waits for that alone, and says whether it left somebody.
+fn adopt(args: &Args) {
+    raw::call(libc::SYS_prctl, &[libc::PR_SET_CHILD_SUBREAPER as usize, 1]).unwrap();
+    let mut command = std::process::Command::new(args.os(0));
+    command.args((1..args.count()).map(|index| args.os(index)));
+    assert_eq!(command.status().unwrap().code(), Some(3));
+    let mut status = 0;
+    let words = [usize::MAX, raw::out(&mut status), (libc::WNOHANG | libc::__WALL) as usize, 0];
+    let nobody = raw::call(libc::SYS_wait4, &words) == Err(Errno(libc::ECHILD));
+    report("left", if nobody { "nobody" } else { "somebody" });
 }
 
 fn a_signal_to_sandlock_is_the_commands(lab: &Lab) {

@@ -42,7 +42,7 @@ fn start(args: RunArgs) -> Result<ExitCode, Failure> {
             "sandlock: note: the working directory holds your home, so it was hidden; -r . would show it\n",
         );
     }
-    // The run is over; this process ends now, and whoever adopts the supervisor's last instant reaps it.
-    std::mem::forget(running);
+    // The supervisor's last instant is waited for: who would adopt it in a container reaps nobody as a rule.
+    drop(running);
     Ok(exit::of(&outcome))
 }
