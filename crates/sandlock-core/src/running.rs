@@ -517,7 +517,7 @@ impl Patience {
     }
 }
 
-const LONGEST_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const LONGEST_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 const GRACE: Duration = Duration::from_secs(1);
 const BEFORE_IT_IS_FOUND: Duration = Duration::from_millis(5);
 const MOST_DENIALS: usize = 1000;
