@@ -8,6 +8,7 @@ mod changed_rules;
 mod connect_errnos;
 mod containers;
 mod control;
+mod control_messages;
 mod cut;
 mod datagram_tools;
 mod datagrams;

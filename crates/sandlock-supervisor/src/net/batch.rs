@@ -168,9 +168,11 @@ impl Batch<'_> {
                 Ok(to) if !matches!(to, Judged::Target(Target::Nowhere(..))) => to,
                 _ => break,
             };
-            let control = message.control.clone();
-            let socket = self.socket.as_fd();
-            let Ok(control) = Control::check(self.cx, self.call, socket, self.kind, &to, control) else {
+            let Socket::Internet { family, protocol } = self.kind else {
+                break;
+            };
+            let (socket, control) = (self.socket.as_fd(), message.control.clone());
+            let Ok(control) = Control::labels(socket, (family, protocol), &to, control) else {
                 break;
             };
             // What is to be asked about is, alone, as the first of the next window.

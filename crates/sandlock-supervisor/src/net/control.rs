@@ -21,34 +21,46 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Judges the control messages in `bytes`, which were read from the caller, of a message to `to`.
+    /// Judges the control messages in `bytes`, which were read from the caller, of a message to `to` on a socket for IPv4 or
+    /// IPv6.
     ///
     /// # Errors
     ///
-    /// EPERM for one that sets a route. Of those that pass descriptors and credentials: EINVAL for a malformed or
-    /// unknown one, EBADF for a descriptor that the caller does not have, EPERM for credentials of others.
-    pub(crate) fn check(
+    /// EPERM for one that sets a route.
+    pub(crate) fn labels(
+        socket: BorrowedFd<'_>,
+        (family, protocol): (Family, Protocol),
+        to: &Judged,
+        bytes: Vec<u8>,
+    ) -> Result<Self, Errno> {
+        let bytes = match bytes.len() {
+            0..HEADER => bytes,
+            _ => labels(bytes, family, protocol, || family == Family::V4 || to.is_v4(socket))?,
+        };
+        Ok(Control { bytes, _descriptors: Vec::new() })
+    }
+
+    /// Judges those of a message on another socket, which pass descriptors and credentials.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for a malformed or unknown one, EBADF for a descriptor that the caller does not have, EPERM for credentials of
+    /// others.
+    pub(crate) fn passed(
         cx: &Context<'_>,
         call: &Call,
         socket: BorrowedFd<'_>,
         kind: Socket,
-        to: &Judged,
         bytes: Vec<u8>,
     ) -> Result<Self, Failure> {
         if bytes.len() < HEADER {
             return Ok(Control { bytes, _descriptors: Vec::new() });
         }
-        match kind {
-            Socket::Internet { family, protocol } => {
-                let to_v4 = || family == Family::V4 || to.is_v4(socket);
-                Ok(Control { bytes: labels(bytes, family, protocol, to_v4)?, _descriptors: Vec::new() })
-            }
-            // unix_seqpacket_sendmsg looks for its peer before it looks at the rest.
-            Socket::Unix(UnixKind::SeqPacket) if rustix::net::getpeername(socket).is_err() => {
-                Err(Errno::NOTCONN.into())
-            }
-            Socket::Unix(_) | Socket::Netlink => passed(cx, call, bytes),
+        // unix_seqpacket_sendmsg looks for its peer before it looks at the rest.
+        if kind == Socket::Unix(UnixKind::SeqPacket) && rustix::net::getpeername(socket).is_err() {
+            return Err(Errno::NOTCONN.into());
         }
+        passed(cx, call, bytes)
     }
 }
 

@@ -1,8 +1,9 @@
 //! `sendto(2)`, `sendmsg(2)`: the destination and the control messages are read once and checked, and the message is sent
 //! on the pinned socket.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::sockopt;
 use sandlock_policy::{Destination, Matter, Tree};
 use sandlock_sys::{ChildPtr, Errno, memory};
 
@@ -10,7 +11,7 @@ use super::address::{Form, LONGEST, RawAddress};
 use super::control::Control;
 use super::message::{Header, LONGEST_CALL, Message, may_be_a_users};
 use super::sending::Sending;
-use super::socket::Socket;
+use super::socket::{Socket, UnixKind};
 use super::target::{Judged, Target};
 use crate::call::{Call, Done, Failure};
 use crate::context::Context;
@@ -41,9 +42,10 @@ pub(crate) fn sendto(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     }
     let together = together && read == bytes.len();
     let address = RawAddress::from_bytes(&bytes[..name_len]);
-    let to = Target::check(cx, call, kind, Some(&address))?;
     // "MSG_INTERNAL_SENDMSG_FLAGS": a flag of the kernel's own is passed over here.
     let flags = call.int(3) as u32 & !MSG_CMSG_COMPAT;
+    let to = Target::check(cx, call, kind, Some(&address))
+        .map_err(|error| first_of(error, call, socket.as_fd(), kind, &[payload], flags))?;
     let (tid, parts, control) = (call.tid, vec![payload], Control::default());
     let to_target =
         move |target| Sending { socket, kind, target, control, tid, parts, flags, done: 0, deadline: None };
@@ -76,8 +78,21 @@ pub(super) fn send_one(
     flags: u32,
     may_be_held: bool,
 ) -> Result<Done, Failure> {
-    let to = Target::check(cx, call, kind, message.name.as_ref())?;
-    let control = Control::check(cx, call, socket.as_fd(), kind, &to, message.control)?;
+    let name = message.name.as_ref();
+    let (to, control) = match kind {
+        Socket::Internet { family, protocol } => {
+            let to = Target::check(cx, call, kind, name)?;
+            let control = Control::labels(socket.as_fd(), (family, protocol), &to, message.control)?;
+            (to, control)
+        }
+        // What is passed along is looked at before who it is for: scm_send of include/net/scm.h.
+        _ => {
+            let control = Control::passed(cx, call, socket.as_fd(), kind, message.control)?;
+            let to = Target::check(cx, call, kind, name)
+                .map_err(|error| first_of(error, call, socket.as_fd(), kind, &message.parts, flags))?;
+            (to, control)
+        }
+    };
     let (tid, parts) = (call.tid, message.parts);
     let to_target =
         move |target| Sending { socket, kind, target, control, tid, parts, flags, done: 0, deadline: None };
@@ -87,6 +102,41 @@ pub(super) fn send_one(
             ask(cx, call, matter, (tree, destination, form), to_target)
         }
         Judged::Open { .. } => Err(Errno::AGAIN.into()),
+    }
+}
+
+/// The error that is told of a message that has this one, of its name: unix_dgram_sendmsg of net/unix/af_unix.c looks for the
+/// peer when the message is ready to go.
+fn first_of(
+    error: Failure,
+    call: &Call,
+    socket: BorrowedFd<'_>,
+    kind: Socket,
+    parts: &[(ChildPtr, usize)],
+    flags: u32,
+) -> Failure {
+    let Failure::Errno(errno) = error else {
+        return error;
+    };
+    if kind != Socket::Unix(UnixKind::Datagram) {
+        return errno.into();
+    }
+    let length: usize = parts.iter().map(|(_, len)| len).sum();
+    let most = sockopt::socket_send_buffer_size(socket).map_or(0, |size| size.saturating_sub(OWN_OF_BUFFER));
+    let is_readable = || {
+        let mut payload = vec![0; length];
+        read_all(call, parts, &mut payload).is_ok_and(|read| read == length)
+    };
+    if flags & MSG_OOB != 0 {
+        Errno::OPNOTSUPP.into()
+    } else if errno == Errno::INVAL {
+        errno.into()
+    } else if length > most {
+        Errno::MSGSIZE.into()
+    } else if !is_readable() {
+        Errno::FAULT.into()
+    } else {
+        errno.into()
     }
 }
 
@@ -117,3 +167,6 @@ pub(super) fn refuse_compat(flags: i32) -> Result<(), Errno> {
 }
 
 const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
+const MSG_OOB: u32 = 1;
+/// What a message cannot have of its socket's buffer: "len > READ_ONCE(sk->sk_sndbuf) - 32".
+const OWN_OF_BUFFER: usize = 32;
