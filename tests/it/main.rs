@@ -2,6 +2,7 @@
 
 mod ask;
 mod asked_ports;
+mod batches;
 mod bind;
 mod blocking;
 mod changed_rules;

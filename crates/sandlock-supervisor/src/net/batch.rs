@@ -29,12 +29,12 @@ pub(crate) fn sendmmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
     let mut sent = 0;
     while sent < entries.len() {
         let window = &entries[sent..entries.len().min(sent + WINDOW)];
-        let lengths = match batch.send_together(window) {
-            Some(lengths) => lengths?,
+        let (lengths, whole) = match batch.send_together(window) {
+            Some(lengths) => (lengths?, true),
             None => match batch.send_alone(&window[0], sent == 0) {
-                Ok(Done::Value(length)) => vec![length as u32],
+                Ok((Done::Value(length), whole)) => (vec![length as u32], length as usize == whole),
                 // The first message has to wait, or failed: that is the answer to the call.
-                other if sent == 0 => return other,
+                other if sent == 0 => return other.map(|(done, _)| done),
                 Err(Failure::Denied(denied)) => return Ok(Done::Partly(sent as i64, denied)),
                 _ => break,
             },
@@ -46,7 +46,8 @@ pub(crate) fn sendmmsg(cx: &Context<'_>, call: &Call) -> Result<Done, Failure> {
             Err(_) => break,
             Ok(()) => sent += lengths.len(),
         }
-        if lengths.is_empty() {
+        // Nothing comes after a part of a stream: it would be taken for the rest.
+        if lengths.is_empty() || !whole {
             break;
         }
     }
@@ -98,17 +99,20 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Sends one message. Only the first may wait; when it is through, the call returns 1.
-    fn send_alone(&self, entry: &Entry, first: bool) -> Result<Done, Failure> {
+    /// Sends one message, and says how long the whole of it is. Only the first may wait; when it is through, the call
+    /// returns 1.
+    fn send_alone(&self, entry: &Entry, first: bool) -> Result<(Done, usize), Failure> {
         let message = entry.header.read_message(self.call.tid)?;
+        let whole = message.parts.iter().map(|(_, len)| len).sum();
         let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
         let flags = if first { self.flags } else { self.flags | MSG_DONTWAIT };
-        match send_one(self.cx, self.call, socket, self.kind, message, flags, first)? {
+        let done = match send_one(self.cx, self.call, socket, self.kind, message, flags, first)? {
             Done::Wait(waiting) => {
-                Ok(Done::Wait(Box::new(FirstOfBatch { waiting, call: *self.call, told_at: entry.told_at })))
+                Done::Wait(Box::new(FirstOfBatch { waiting, call: *self.call, told_at: entry.told_at }))
             }
-            done => Ok(done),
-        }
+            done => done,
+        };
+        Ok((done, whole))
     }
 
     /// Sends messages in one system call. `None` when they are not all plain datagrams that can be read, or the first
