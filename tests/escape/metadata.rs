@@ -203,6 +203,14 @@ fn what_is_mounted_to_be_read_is_not_changed(lab: &Lab) {
             assert!(!changed, "{kind} {more:?}\n{out}");
         }
     }
+    // A root itself can be read, and what -w names of it written.
+    let file = lab.file("root/etc/file", "");
+    let before = state(&file);
+    let out = lab.sandbox().in_root(&root).run("change_all", ["/etc/file"]);
+    ACTS.iter().for_each(|act| _ = out.expect(act, "EACCES"));
+    assert_eq!(state(&file), before, "{out}");
+    lab.sandbox().in_root(&root).write("/etc").run("change_all", ["/etc/file"]).expect("chmod", "ok");
+    assert_ne!(state(&file), before);
     // The same directory, mounted once more to be written.
     let file = lab.file("twice/file", "");
     let twice = |first: &str| {
