@@ -174,6 +174,28 @@ fn a_mount_that_shows_what_is_denied_is_an_error(lab: &Lab) {
         out.expect_code(125).expect_said("shows it under another name");
         assert_eq!(out.stdout, "", "{out}");
     }
+    // What is denied by its path in another root, or in another mount.
+    let root = lab.system("other");
+    lab.file("other/srv/denied/below/secret", "a secret\n");
+    lab.file("given/denied/below/secret", "a secret\n");
+    let given = lab.path("given");
+    let apart = |at: &str, what: &Path, denied: &str| {
+        let run = lab.sandbox().in_root(&root).mount("/mnt", &given, ":ro").mount(at, what, ":ro");
+        run.option("--fs-deny").option(denied).sh("echo executed; cat /shown/below/secret /shown/secret")
+    };
+    for (real, seen) in [(root.join("srv"), "/srv"), (given.clone(), "/mnt")] {
+        let out = apart("/shown", &real.join("denied"), &format!("{seen}/none"));
+        assert_eq!(out.stdout, "executed\na secret\n", "{out}");
+        let denied = format!("{seen}/denied");
+        for what in ["denied", "denied/below"] {
+            let out = apart("/shown", &real.join(what), &denied);
+            out.expect_code(125).expect_said("/shown shows it under another name");
+            assert_eq!(out.stdout, "", "{out}");
+        }
+        // Where it is shown in the denied place itself it is denied with it.
+        let out = apart(&format!("{denied}/below"), &real.join("denied/below"), &denied);
+        assert_eq!(out.stdout, "executed\n", "{out}");
+    }
 }
 
 /// A path that only the root has, below the grant of all of it.

@@ -137,17 +137,33 @@ impl Layout {
         Ok(all)
     }
 
-    /// What is mounted from a denied place of the machine's own root would be there under another name.
+    /// What is mounted from a denied place would be there under another name.
     fn shows_nothing_denied(&self, holes: &Holes) -> Result<(), PlanError> {
         let shown = |hole: &Hole| {
-            let below = |(_, source): &&(Mount, Source)| source.path.starts_with(&hole.path);
-            self.mounts.iter().find(below).map(|(mount, _)| mount.at.clone())
+            let outside = self.outside(&hole.path)?;
+            let shows = |(mount, source): &&(Mount, Source)| {
+                // What is mounted in a denied place is denied with it.
+                source.path.starts_with(&outside) && !real(&mount.at).starts_with(&hole.path)
+            };
+            self.mounts.iter().find(shows).map(|(mount, _)| mount.at.clone())
         };
-        // In another root the hole's path is not one of the machine.
-        match holes.holes.iter().find_map(|hole| Some((hole, shown(hole)?))).filter(|_| !self.is_apart()) {
+        match holes.holes.iter().find_map(|hole| Some((hole, shown(hole)?))) {
             Some((hole, granted)) => Err(PlanError::ShownTwice { denied: hole.path.clone(), granted }),
             None => Ok(()),
         }
+    }
+
+    /// What a real path of the root is on the machine; none of what is in memory.
+    fn outside(&self, path: &Path) -> Option<PathBuf> {
+        let mounts = self.mounts.iter().map(|(mount, source)| (real(&mount.at), Some(&source.path)));
+        let temporary = self.temporary.iter().map(|tmpfs| (real(&tmpfs.at), None));
+        let root = self.directory.as_ref().map_or(Path::new("/"), |directory| &directory.path);
+        let root = (PathBuf::from("/"), Some(root));
+        let all =
+            mounts.map(|(at, source)| (at, source.map(PathBuf::as_path))).chain(temporary).chain([root]);
+        let above = all.filter(|(at, _)| path.starts_with(at));
+        let (at, source) = above.max_by_key(|(at, _)| at.components().count())?;
+        Some(source?.join(path.strip_prefix(at).ok()?))
     }
 
     fn grants_apart(&self) -> Vec<Grant> {
@@ -159,6 +175,10 @@ impl Layout {
         let all = self.places_apart().into_iter().chain(top);
         all.flat_map(|(path, access, origin)| grants::place(&path, access, origin)).collect()
     }
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn mounted(flag: &'static str, at: &Path, access: FileAccess) -> Result<Grant, PlanError> {
