@@ -52,12 +52,12 @@ pub struct Turn<'a> {
 /// The way to the thread that looks after calls that wait. It is started with the first of them.
 pub(crate) struct ToWaiting {
     queue: Sender<WaitingCall>,
-    company: Arc<Company>,
+    keeper: Arc<Keeper>,
     started: Mutex<bool>,
 }
 
 /// What that thread has.
-struct Company {
+struct Keeper {
     listener: Arc<Listener>,
     /// Where answers come in for calls that are held.
     desk: Option<Arc<Desk>>,
@@ -69,29 +69,29 @@ impl ToWaiting {
     /// `bell`, an eventfd, wakes the thread.
     pub(crate) fn new(bell: OwnedFd, listener: Arc<Listener>, desk: Option<Arc<Desk>>) -> Self {
         let (queue, calls) = channel();
-        let company = Company { listener, desk, queue: Mutex::new(calls), bell };
-        ToWaiting { queue, company: Arc::new(company), started: Mutex::new(false) }
+        let keeper = Keeper { listener, desk, queue: Mutex::new(calls), bell };
+        ToWaiting { queue, keeper: Arc::new(keeper), started: Mutex::new(false) }
     }
 
     pub(crate) fn hand_over(&self, call: WaitingCall) {
         if !self.is_started() {
-            return self.company.listener.answer(call.id, Err(Errno::AGAIN));
+            return self.keeper.listener.answer(call.id, Err(Errno::AGAIN));
         }
         let _ = self.queue.send(call);
-        let _ = rustix::io::write(&self.company.bell, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.keeper.bell, &1u64.to_ne_bytes());
     }
 
     fn is_started(&self) -> bool {
         let mut started = lock(&self.started);
         if !*started {
-            let company = Arc::clone(&self.company);
-            *started = std::thread::Builder::new().stack_size(STACK).spawn(move || company.keep()).is_ok();
+            let keeper = Arc::clone(&self.keeper);
+            *started = std::thread::Builder::new().stack_size(STACK).spawn(move || keeper.keep()).is_ok();
         }
         *started
     }
 }
 
-impl Company {
+impl Keeper {
     /// Looks after calls that wait, until the process ends.
     fn keep(&self) {
         let Ok(interrupter) = Interrupter::new() else {

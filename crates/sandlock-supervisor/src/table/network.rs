@@ -11,8 +11,9 @@ pub(super) fn rows(rows: &mut Rows, needs: &Needs) -> Result<(), TableError> {
     const KINDS: &str =
         "an allowlist of (family, type, protocol): Landlock and the handlers know these and no others";
     if needs.makes_sockets() {
+        const MADE: &str = "the same allowlist, and made on behalf: something around refuses to take a descriptor of the caller, so the supervisor keeps its own";
         let kinds = socket_kinds(needs, Action::Trap);
-        rows.trap_unless(Sysno::socket, kinds, fail(Errno::AFNOSUPPORT), made::socket, KINDS)?;
+        rows.trap_unless(Sysno::socket, kinds, fail(Errno::AFNOSUPPORT), made::socket, MADE)?;
     } else {
         let kinds = socket_kinds(needs, Action::Allow);
         rows.by_registers(Sysno::socket, kinds, fail(Errno::AFNOSUPPORT), KINDS)?;
